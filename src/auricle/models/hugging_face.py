@@ -1,0 +1,261 @@
+"""What all adapters of Hugging Face models share: windows, prompts, decoding and likelihoods by `inputs_embeds`."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+from typing_extensions import override
+
+from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, WINDOW_SECONDS, Waveform, prepare, windows
+from auricle.errors import ContextLengthError
+from auricle.questions import check_choices, check_question, list_choices
+from auricle.speech_lm import QK, AudioTokens, Query, SpeechLM, SpeechPrompt
+
+
+@dataclass(frozen=True)
+class Template:
+    """A chat prompt with one placeholder for all speech.
+
+    Attributes:
+        ids: token ids of the whole prompt, with a single audio placeholder.
+        audio: index of the placeholder, which the speech tokens replace.
+        query: indices of the question's tokens.
+    """
+
+    ids: Int[Tensor, "tokens"]
+    audio: int
+    query: Int[Tensor, "text"]
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """What the LLM holds after reading a prompt.
+
+    Attributes:
+        logits: of the token that follows the prompt.
+        cache: key/value pairs of every layer.
+        length: number of tokens read.
+        next_position: position of the token that follows.
+    """
+
+    logits: Float[Tensor, "vocab"]
+    cache: DynamicCache
+    length: int
+    next_position: int
+
+
+class HuggingFaceSpeechLM(SpeechLM):
+    """A `transformers` model with its processor. Adapters say how it encodes, asks, and where its layers are."""
+
+    # Rows of `position_ids` that the decoder wants: 3 for multimodal RoPE, which is plain RoPE for speech and text.
+    position_axes: ClassVar[int] = 1
+    # Whether the tokens of a window follow time (DiVA's 448 learned queries do not).
+    aligned: ClassVar[bool] = True
+
+    def __init__(self, model: PreTrainedModel, processor: Any, name: str | None = None) -> None:  # noqa: ANN401
+        """Wraps a loaded model and its processor; the model's weights are not changed.
+
+        Args:
+            model: the loaded model, in evaluation mode and without gradients from here on.
+            processor: its processor (feature extractor, tokenizer, chat template).
+            name: what results call it; by default where the model was loaded from.
+        """
+        self.model: Any = model.requires_grad_(False).eval()  # type: ignore[no-untyped-call]
+        self.processor = processor
+        self._name = name or model.config.name_or_path or type(model).__name__
+
+    # -- what an adapter says ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _encode_window(self, window: Waveform) -> Float[Tensor, "audio dim"]:
+        """Speech tokens of at most 30 s of 16 kHz audio, after the projector."""
+
+    @abstractmethod
+    def _template(self, text: str, query: str) -> Template:
+        """The model's chat prompt for one recording and the user's `text`, of which `query` is a part."""
+
+    @abstractmethod
+    def _tokenize(self, text: str) -> list[int]:
+        """Token ids of plain text, without special tokens."""
+
+    @abstractmethod
+    def _first_layer(self) -> QK:
+        """Query and key projections of the decoder's first layer."""
+
+    # -- the contract --------------------------------------------------------------------------------------------
+
+    @property
+    @final
+    @override
+    def name(self) -> str:
+        return self._name
+
+    @property
+    @final
+    def device(self) -> torch.device:
+        """Where the input embeddings live, and with them every prompt."""
+        return self._embedding.weight.device
+
+    @final
+    @override
+    @torch.inference_mode()
+    def encode(self, waveform: Waveform, sampling_rate: int = SAMPLE_RATE) -> AudioTokens:
+        samples = prepare(waveform, sampling_rate)
+        embeds, times = [], []
+        for index, window in enumerate(windows(samples, WINDOW_SAMPLES)):
+            tokens = self._encode_window(window)
+            embeds.append(tokens.to(self.device))
+            starts = torch.arange(len(tokens), dtype=torch.float64) / self.tokens_per_second
+            starts = starts + index * WINDOW_SECONDS
+            times.append(torch.stack([starts, starts + 1 / self.tokens_per_second], dim=1).float())
+        return AudioTokens(torch.cat(embeds), torch.cat(times), self.aligned)
+
+    @final
+    @override
+    @torch.inference_mode()
+    def query(self, text: str, choices: Sequence[str] = ()) -> Query:
+        question = check_question(text)
+        ids = torch.tensor(self._tokenize(question), device=self.device)
+        return Query(question, ids, self._embedding(ids), check_choices(choices))
+
+    @final
+    @torch.inference_mode()
+    def prompt(
+        self, tokens: AudioTokens | None, query: Query, choices: Sequence[str] | None = None
+    ) -> SpeechPrompt:
+        text = list_choices(query.text, check_choices(choices)) if choices else query.text
+        template = self._template(text, query.text)
+        embeds = self._embedding(template.ids.to(self.device))
+        speech = embeds[:0] if tokens is None else tokens.embeds.to(embeds)
+        times = torch.zeros(0, 2) if tokens is None else tokens.times
+        joined = torch.cat([embeds[: template.audio], speech, embeds[template.audio + 1 :]])
+        question = template.query + (template.query > template.audio) * (len(speech) - 1)
+        audio = torch.arange(template.audio, template.audio + len(speech), device=self.device)
+        return SpeechPrompt(joined[None], audio, question.to(self.device), times)
+
+    @final
+    @override
+    @torch.inference_mode()
+    def generate(self, prompt: SpeechPrompt, max_new_tokens: int = 64, **decoding: object) -> str:
+        self._check_length(len(prompt) + max_new_tokens)
+        options: dict[str, Any] = {"do_sample": False, "max_new_tokens": max_new_tokens, **decoding}
+        if prompt.position_ids is not None:
+            options["position_ids"] = self._axes(prompt.position_ids)
+        mask = torch.ones(1, len(prompt), dtype=torch.long, device=self.device)
+        ids = self.model.generate(inputs_embeds=prompt.embeds, attention_mask=mask, **options)
+        return self._decode(ids[0]).strip()
+
+    @final
+    @torch.inference_mode()
+    def loglikelihood(self, prompt: SpeechPrompt, continuations: Sequence[str]) -> Float[Tensor, "continuations"]:
+        encoded = [torch.tensor(self._tokenize(c), device=self.device) for c in continuations]
+        self._check_length(len(prompt) + max((len(ids) for ids in encoded), default=0))
+        read = self.prefill(prompt)
+        return torch.stack([self._continue(read, ids) for ids in encoded]).cpu()
+
+    @override
+    @final
+    def first_layer_qk(self) -> QK:
+        return self._first_layer()
+
+    # -- below the contract --------------------------------------------------------------------------------------
+
+    @final
+    @torch.inference_mode()
+    def logits(self, prompt: SpeechPrompt) -> Float[Tensor, "tokens vocab"]:
+        """Logits after every token of the prompt."""
+        positions = self._positions(prompt)
+        out = self.model(inputs_embeds=prompt.embeds, position_ids=self._axes(positions), use_cache=False)
+        logits: Tensor = out.logits[0]
+        return logits
+
+    @final
+    @torch.inference_mode()
+    def prefill(self, prompt: SpeechPrompt) -> Prefill:
+        """Reads the prompt once, for the answers that follow.
+
+        Raises:
+            ContextLengthError: the prompt does not fit into the model's context.
+        """
+        self._check_length(len(prompt))
+        positions = self._positions(prompt)
+        cache = DynamicCache()
+        out = self.model(
+            inputs_embeds=prompt.embeds,
+            position_ids=self._axes(positions),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return Prefill(out.logits[0, -1], cache, len(prompt), int(positions[0, -1]) + 1)
+
+    def _continue(self, read: Prefill, ids: Int[Tensor, "continuation"]) -> Float[Tensor, ""]:
+        """Log-probability of `ids` after a prompt; the cache is as before afterwards."""
+        logits = read.logits[None]
+        if len(ids) > 1:
+            first = read.next_position
+            positions = torch.arange(first, first + len(ids) - 1, device=self.device)[None]
+            out = self.model(
+                inputs_embeds=self._embedding(ids[None, :-1]),
+                position_ids=self._axes(positions),
+                past_key_values=read.cache,
+                use_cache=True,
+            )
+            logits = torch.cat([logits, out.logits[0]])
+            read.cache.crop(read.length)
+        return logits.float().log_softmax(-1).gather(1, ids[:, None].to(logits.device)).sum()
+
+    def _positions(self, prompt: SpeechPrompt) -> Int[Tensor, "1 tokens"]:
+        if prompt.position_ids is not None:
+            return prompt.position_ids
+        return torch.arange(len(prompt), device=self.device)[None]
+
+    def _axes(self, positions: Int[Tensor, "1 tokens"]) -> Int[Tensor, "..."]:
+        return positions if self.position_axes == 1 else positions.expand(self.position_axes, 1, -1)
+
+    def _check_length(self, length: int) -> None:
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if limit is not None and length > limit:
+            raise ContextLengthError(
+                f"The prompt and its answer take {length} tokens, but {self.name} reads at most {limit};"
+                " raise the pruning rate."
+            )
+
+    def _decode(self, ids: Int[Tensor, "answer"]) -> str:
+        tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        text: str = tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    @property
+    def _embedding(self) -> nn.Embedding:
+        embedding: nn.Embedding = self.model.get_input_embeddings()
+        return embedding
+
+
+def qk_of(layer: nn.Module, heads: int, kv_heads: int) -> QK:
+    """Projections of a decoder layer with separate `self_attn.q_proj` and `k_proj`."""
+    attention: Any = layer.self_attn
+    return QK(attention.q_proj.weight.detach(), attention.k_proj.weight.detach(), heads, kv_heads)
+
+
+def template_from_text(tokenizer: Any, rendered: str, placeholder: str, query: str) -> Template:  # noqa: ANN401
+    """Tokenizes a rendered chat prompt as a whole and finds the placeholder and the question by characters.
+
+    Args:
+        tokenizer: a fast tokenizer (it must give offsets).
+        rendered: the prompt, with `placeholder` exactly once, before the question.
+        placeholder: the audio token's text.
+        query: the question, which stands verbatim behind the placeholder.
+    """
+    encoded = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
+    offsets = encoded["offset_mapping"]
+    mark = rendered.index(placeholder)
+    start = rendered.index(query, mark + len(placeholder))
+    inside = [i for i, (a, b) in enumerate(offsets) if a < start + len(query) and b > start and b > a]
+    audio = next(i for i, (a, b) in enumerate(offsets) if a <= mark < b)
+    return Template(torch.tensor(encoded["input_ids"]), audio, torch.tensor(inside, dtype=torch.long))

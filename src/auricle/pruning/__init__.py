@@ -1,0 +1,1 @@
+"""Which speech tokens to keep: one file a method, all under one contract."""

@@ -1,0 +1,88 @@
+"""Names of pruners and models, and where to find them; nothing is imported before it is asked for.
+
+Another package adds its own by entry points in the groups `auricle.pruners` and `auricle.models`:
+
+```toml
+[project.entry-points."auricle.pruners"]
+mine = "my_package.my_module:MyPruner"
+```
+"""
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import entry_points
+from inspect import signature
+from typing import Any
+
+from auricle.errors import OptionError, UnknownNameError
+from auricle.pruning.base import Pruner
+
+PRUNERS: Mapping[str, str] = {
+    "full": "auricle.pruning.full:Full",
+    "first30": "auricle.pruning.first30:First30",
+    "speechprune": "auricle.pruning.speechprune:SpeechPrune",
+    "random-pieces": "auricle.pruning.random_pieces:RandomPieces",
+    "random-crop": "auricle.pruning.random_crop:RandomCrop",
+    "uniform": "auricle.pruning.uniform:Uniform",
+}
+
+# Class names in a Hugging Face config's `architectures`, or of a loaded model.
+MODELS: Mapping[str, str] = {
+    "AuricleMiniForConditionalGeneration": "auricle.models.mini.adapter:AuricleMini",
+    "Qwen2AudioForConditionalGeneration": "auricle.models.qwen2_audio:Qwen2Audio",
+    "AudioFlamingo3ForConditionalGeneration": "auricle.models.audio_flamingo3:AudioFlamingo3",
+    "VoxtralForConditionalGeneration": "auricle.models.voxtral:Voxtral",
+    "Qwen2_5OmniThinkerForConditionalGeneration": "auricle.models.qwen2_5_omni:Qwen25Omni",
+    "Qwen2_5OmniForConditionalGeneration": "auricle.models.qwen2_5_omni:Qwen25Omni",
+    "Qwen2_5OmniModel": "auricle.models.qwen2_5_omni:Qwen25Omni",
+    "GraniteSpeechForConditionalGeneration": "auricle.models.granite_speech:GraniteSpeech",
+    "Phi4MultimodalForCausalLM": "auricle.models.phi4_multimodal:Phi4Multimodal",
+    "DiVAModel": "auricle.models.diva:DiVA",
+}
+
+
+def pruner_class(name: str) -> Callable[..., Pruner]:
+    """The pruner of that name, as its frozen dataclass.
+
+    Raises:
+        UnknownNameError: there is none; the message says what there is.
+    """
+    factory: Callable[..., Pruner] = find(name, PRUNERS, "pruner", "auricle.pruners")
+    return factory
+
+
+def pruner(name: str, **options: object) -> Pruner:
+    """A pruner by name, with those of `options` that it has; the others must not matter to it.
+
+    `full` and `first30` have no rate and only random methods have a seed, so that one set of options fits all.
+
+    Raises:
+        UnknownNameError: no such pruner.
+        OptionError: an option has a value outside its range, or no pruner knows it.
+    """
+    factory = pruner_class(name)
+    unknown = options.keys() - {"pruning_rate", "seed"} - signature(factory).parameters.keys()
+    if unknown:
+        raise OptionError(f"The pruner '{name}' has no option {', '.join(sorted(unknown))}.")
+    return factory(**{k: v for k, v in options.items() if k in signature(factory).parameters})
+
+
+def find(name: str, table: Mapping[str, str], kind: str, group: str) -> Any:  # noqa: ANN401 - what the table names
+    """Imports what `table`, or an installed entry point of `group`, holds under `name`.
+
+    Raises:
+        UnknownNameError: there is none; the message names the nearest and all there are.
+    """
+    targets = dict(table) | {point.name: point.value for point in entry_points(group=group)}
+    if name not in targets:
+        raise unknown_name(name, sorted(targets), kind)
+    module, _, attribute = targets[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def unknown_name(name: str, available: list[str], kind: str) -> UnknownNameError:
+    """The error for a name that is not there: what was given, the nearest, and all there are."""
+    near = get_close_matches(name, available, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return UnknownNameError(f"There is no {kind} '{name}'.{hint} Available: {', '.join(available)}.")

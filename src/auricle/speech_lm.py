@@ -1,0 +1,209 @@
+"""The contract of a Speech LLM, and the values that pass between its stages.
+
+`encode` turns a recording into `AudioTokens`; a `Pruner` says which to keep; `prompt` puts them between the
+model's own template and the question; `generate` and `loglikelihood` read the `SpeechPrompt`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from auricle.audio import Waveform
+from auricle.errors import OptionError
+
+Positions = Literal["renumber", "original"]
+
+
+@dataclass(frozen=True)
+class AudioTokens:
+    """A recording in the LLM's input space.
+
+    Attributes:
+        embeds: one vector per speech token, after the projector.
+        times: start and end of each token in seconds from the start of the recording.
+        aligned: False where a model's tokens of one window do not follow time (`times` is then nominal).
+    """
+
+    embeds: Float[Tensor, "audio dim"]
+    times: Float[Tensor, "audio 2"]
+    aligned: bool = True
+
+    def __len__(self) -> int:
+        return len(self.embeds)
+
+    def select(self, keep: Int[Tensor, "kept"]) -> "AudioTokens":
+        """The tokens at the indices `keep`."""
+        check_indices(keep, len(self))
+        return replace(self, embeds=self.embeds[keep.to(self.embeds.device)], times=self.times[keep.cpu()])
+
+
+@dataclass(frozen=True)
+class Query:
+    """What the user asked, without system, template or special tokens.
+
+    Attributes:
+        text: the question.
+        ids: its token ids.
+        embeds: its LLM input embeddings.
+        choices: the texts of the choices, where there are any; not part of `ids`.
+    """
+
+    text: str
+    ids: Int[Tensor, "text"]
+    embeds: Float[Tensor, "text dim"]
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SpeechPrompt:
+    """Everything that the LLM reads, as vectors.
+
+    Attributes:
+        embeds: the whole prompt, one recording a prompt.
+        audio: where the speech tokens stand.
+        query: where the question's tokens stand.
+        times: start and end of each speech token in seconds.
+        position_ids: position of every token; None for 0, 1, 2 ...
+    """
+
+    embeds: Float[Tensor, "1 tokens dim"]
+    audio: Int[Tensor, "audio"]
+    query: Int[Tensor, "text"]
+    times: Float[Tensor, "audio 2"]
+    position_ids: Int[Tensor, "1 tokens"] | None = None
+
+    def __len__(self) -> int:
+        return self.embeds.shape[1]
+
+    def keep(self, keep: Int[Tensor, "kept"], positions: Positions = "renumber") -> "SpeechPrompt":
+        """The same prompt with only the speech tokens `keep`; everything else stays.
+
+        Args:
+            keep: sorted indices into the speech tokens (0 is the first speech token).
+            positions: "renumber" closes the gaps, "original" leaves every token where it was.
+
+        Raises:
+            OptionError: `keep` is not sorted, not unique or out of range.
+        """
+        check_indices(keep, len(self.audio))
+        device = self.embeds.device
+        stays = torch.ones(len(self), dtype=torch.bool, device=device)
+        stays[self.audio] = False
+        stays[self.audio[keep.to(device)]] = True
+        renumbered = stays.cumsum(0) - 1
+        position_ids = self.position_ids
+        if positions == "original":
+            if position_ids is None:
+                position_ids = torch.arange(len(self), device=device)[None]
+            position_ids = position_ids[:, stays]
+        return SpeechPrompt(
+            embeds=self.embeds[:, stays],
+            audio=renumbered[self.audio[keep.to(device)]],
+            query=renumbered[self.query],
+            times=self.times[keep.cpu()],
+            position_ids=position_ids,
+        )
+
+
+@dataclass(frozen=True)
+class QK:
+    """Query and key projections of the decoder's first layer, as SpeechPrune's second phase needs them.
+
+    Attributes:
+        w_q: weights of the query projection, applied as `x @ w_q.T`.
+        w_k: weights of the key projection, applied as `x @ w_k.T`.
+        heads: number of query heads.
+        kv_heads: number of key heads; `heads` is a multiple of it.
+    """
+
+    w_q: Float[Tensor, "q_dim dim"]
+    w_k: Float[Tensor, "k_dim dim"]
+    heads: int
+    kv_heads: int
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head."""
+        return self.w_q.shape[0] // self.heads
+
+
+class SpeechLM(ABC):
+    """A Speech LLM whose speech tokens can be dropped before its LLM runs."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What the model is called in results."""
+
+    @property
+    @abstractmethod
+    def tokens_per_second(self) -> float:
+        """Speech tokens per second of audio (the paper's f)."""
+
+    @abstractmethod
+    def encode(self, waveform: Waveform, sampling_rate: int) -> AudioTokens:
+        """Encodes a recording of any length, window by window, with bounded memory.
+
+        Args:
+            waveform: mono samples in -1..1.
+            sampling_rate: Hz.
+
+        Raises:
+            AudioError: the samples are unusable (see `auricle.audio.prepare`).
+        """
+
+    @abstractmethod
+    def query(self, text: str, choices: Sequence[str] = ()) -> Query:
+        """Embeds what the user asks.
+
+        Raises:
+            QueryError: the text is empty, or the choices are empty or not distinct.
+        """
+
+    @abstractmethod
+    def prompt(
+        self, tokens: AudioTokens | None, query: Query, choices: Sequence[str] | None = None
+    ) -> SpeechPrompt:
+        """Puts speech and question into the model's chat template.
+
+        Args:
+            tokens: the speech; None asks without a recording (the prior of an answer).
+            query: the question.
+            choices: if given, they are listed after the question, with letters; `query.choices` are not.
+        """
+
+    @abstractmethod
+    def generate(self, prompt: SpeechPrompt, max_new_tokens: int = 64, **decoding: object) -> str:
+        """Decodes an answer, greedily unless `decoding` (passed to `transformers`) says otherwise.
+
+        Raises:
+            ContextLengthError: the prompt and the answer do not fit into the model's context.
+        """
+
+    @abstractmethod
+    def loglikelihood(self, prompt: SpeechPrompt, continuations: Sequence[str]) -> Float[Tensor, "continuations"]:
+        """Sum of the log-probabilities of each continuation's tokens after the prompt, in nats.
+
+        Raises:
+            ContextLengthError: the prompt and a continuation do not fit into the model's context.
+        """
+
+    @abstractmethod
+    def first_layer_qk(self) -> QK:
+        """Query and key projections of the decoder's first layer."""
+
+
+def check_indices(keep: Int[Tensor, "kept"], length: int) -> None:
+    """Raises OptionError unless `keep` is sorted, unique and within `length`."""
+    if len(keep) == 0:
+        return
+    if int(keep[0]) < 0 or int(keep[-1]) >= length or bool((keep[1:] <= keep[:-1]).any()):
+        raise OptionError(
+            f"The indices to keep must rise strictly within 0..{length - 1};"
+            f" given {len(keep)} from {int(keep.min())} to {int(keep.max())}."
+        )
