@@ -124,6 +124,7 @@ class HuggingFaceSpeechLM(SpeechLM):
         return Query(question, ids, self._embedding(ids), check_choices(choices))
 
     @final
+    @override
     @torch.inference_mode()
     def prompt(
         self, tokens: AudioTokens | None, query: Query, choices: Sequence[str] | None = None
@@ -151,6 +152,7 @@ class HuggingFaceSpeechLM(SpeechLM):
         return self._decode(ids[0]).strip()
 
     @final
+    @override
     @torch.inference_mode()
     def loglikelihood(self, prompt: SpeechPrompt, continuations: Sequence[str]) -> Float[Tensor, "continuations"]:
         encoded = [torch.tensor(self._tokenize(c), device=self.device) for c in continuations]
