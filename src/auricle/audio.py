@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,9 @@ SAMPLE_RATE = 16_000  # samples per second, what every supported speech encoder 
 WINDOW_SECONDS = 30  # what Whisper-like encoders see at a time
 WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE
 SHORTEST_SECONDS = 0.1  # below this no encoder yields a token
+
+_BLOCK = 1 << 20  # samples that are read and resampled at a time
+_STREAMED = 0x7FFF_F000  # programs that write to a pipe put at least this as the size of a WAV's data
 
 Waveform = Float[np.ndarray, "samples"]
 
@@ -39,13 +42,18 @@ def load(source: str | Path | Shaped[np.ndarray, "..."], sampling_rate: int | No
         raise AudioError("sampling_rate was given for a file, which knows its own; leave it out.")
     path = Path(source)
     try:
+        if path.is_dir():
+            raise AudioError(f"The recording '{path}' is a folder; name a file in it.")
         if not path.is_file():
             raise AudioError(f"There is no recording at '{path}'; check the path.")
-        if path.stat().st_size == 0:
-            raise AudioError(f"The recording '{path}' is an empty file (0 bytes); record or copy it again.")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise AudioError(f"The recording '{path}' is an empty file (0 bytes); record or copy it again.")
     except OSError as error:
         raise AudioError(f"The recording '{path}' cannot be opened: {error.strerror}.") from error
-    return prepare(*_read(path), name=f"the recording '{path}'")
+    except ValueError as error:  # a null byte in the name
+        raise AudioError(f"The recording {str(path)!r} cannot be opened: {error}.") from error
+    return _read(path, f"the recording '{path}'")
 
 
 def prepare(array: Shaped[np.ndarray, "..."], sampling_rate: int, name: str = "the array") -> Waveform:
@@ -59,24 +67,13 @@ def prepare(array: Shaped[np.ndarray, "..."], sampling_rate: int, name: str = "t
     Raises:
         AudioError: as for `load`.
     """
-    if sampling_rate <= 0:
-        raise AudioError(f"The sampling rate of {name} is {sampling_rate}; expected a positive number of Hz.")
     if array.ndim not in (1, 2):
         raise AudioError(f"Expected samples or samples x channels, but {name} has {array.ndim} dimensions.")
-    if array.size == 0:
-        raise AudioError(f"There are 0 samples in {name}; expected at least {SHORTEST_SECONDS} s of audio.")
-    samples = _as_float(array, name)
-    if samples.ndim == 2:
-        samples = samples.mean(axis=int(np.argmin(samples.shape)), dtype=np.float32)
-    if not np.isfinite(samples).all():
-        raise AudioError(f"There are NaN or infinite samples in {name}; repair or export it again.")
-    seconds = len(samples) / sampling_rate
-    if seconds < SHORTEST_SECONDS:
-        raise AudioError(
-            f"Only {seconds * 1000:.0f} ms of audio in {name}; expected at least {SHORTEST_SECONDS} s."
-        )
-    resampled: np.ndarray = soxr.resample(samples, sampling_rate, SAMPLE_RATE, quality="HQ")
-    return np.ascontiguousarray(resampled, dtype=np.float32)
+    time_last = array.ndim == 2 and array.shape[0] < array.shape[1]
+    samples = array.T if time_last else array
+    length = len(samples) if array.size else 0
+    blocks = (samples[start : start + _BLOCK] for start in range(0, length, _BLOCK))
+    return _resample(blocks, sampling_rate, name)
 
 
 def windows(waveform: Waveform, size: int = WINDOW_SAMPLES) -> Iterator[Waveform]:
@@ -96,54 +93,93 @@ def spans(times: Float[np.ndarray, "audio 2"], gap: float = 1e-3) -> list[tuple[
     return merged
 
 
-def _as_float(array: Shaped[np.ndarray, "..."], name: str) -> Float[np.ndarray, "..."]:
-    if np.issubdtype(array.dtype, np.floating):
-        return array.astype(np.float32, copy=False)
-    if np.issubdtype(array.dtype, np.signedinteger):
-        return array.astype(np.float32) / -float(np.iinfo(array.dtype).min)
-    raise AudioError(f"The samples of {name} are {array.dtype}; expected floats in -1..1 or signed integers.")
-
-
-def _read(path: Path) -> tuple[Shaped[np.ndarray, "..."], int]:
-    try:
-        info = soundfile.info(path)
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        return _read_ffmpeg(path, str(error))
-    promised = _promised_frames(path, info)
-    if len(samples) < promised:
+def _resample(blocks: Iterable[Shaped[np.ndarray, "..."]], sampling_rate: int, name: str) -> Waveform:
+    """Blocks of `samples` or `samples channels` as one waveform; only the result is held whole."""
+    if sampling_rate <= 0:
+        raise AudioError(f"The sampling rate of {name} is {sampling_rate}; expected a positive number of Hz.")
+    stream = soxr.ResampleStream(sampling_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+    given, pieces = 0, []
+    for block in blocks:
+        mono = _mono(block, name)
+        if not np.isfinite(mono).all():
+            raise AudioError(f"There are NaN or infinite samples in {name}; repair or export it again.")
+        given += len(mono)
+        pieces.append(stream.resample_chunk(mono))
+    if given == 0:
+        raise AudioError(f"There are 0 samples in {name}; expected at least {SHORTEST_SECONDS} s of audio.")
+    if given / sampling_rate < SHORTEST_SECONDS:
+        milliseconds = given / sampling_rate * 1000
         raise AudioError(
-            f"The recording '{path}' is truncated: its header promises {promised / rate:.1f} s"
-            f" but {len(samples) / rate:.1f} s are there; copy or record it again."
+            f"There are only {milliseconds:.0f} ms of audio in {name}; expected at least {SHORTEST_SECONDS} s."
         )
-    return samples, int(rate)
+    pieces.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+    return np.concatenate(pieces)
 
 
-def _promised_frames(path: Path, info: "soundfile._SoundFileInfo") -> int:
+def _mono(block: Shaped[np.ndarray, "..."], name: str) -> Waveform:
+    """The mean of the channels, as float32 in -1..1."""
+    if np.issubdtype(block.dtype, np.signedinteger):
+        scale = -float(np.iinfo(block.dtype).min)
+    elif np.issubdtype(block.dtype, np.floating):
+        scale = 1.0
+    else:
+        raise AudioError(f"The samples of {name} are {block.dtype}; expected floats in -1..1 or signed integers.")
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and that is refused
+        mono = (block if block.ndim == 1 else block.mean(axis=1, dtype=np.float64)) / scale
+        return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def _read(path: Path, name: str) -> Waveform:
+    try:
+        with soundfile.SoundFile(path) as file:
+            blocks = _blocks(file, path)
+            return _resample(blocks, file.samplerate, name)
+    except soundfile.LibsndfileError as error:
+        return _read_ffmpeg(path, name, str(error))
+
+
+def _blocks(file: "soundfile.SoundFile", path: Path) -> Iterator[Shaped[np.ndarray, "..."]]:
+    """What libsndfile reads, block by block, and then whether that was all that the header promises."""
+    found = 0
+    while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+        found += len(block)
+        yield block
+    promised = _promised_frames(path, file)
+    if found < promised:
+        raise AudioError(
+            f"The recording '{path}' is truncated: its header promises {promised / file.samplerate:.2f} s"
+            f" but {found / file.samplerate:.2f} s are there; copy or record it again."
+        )
+
+
+def _promised_frames(path: Path, info: "soundfile.SoundFile") -> int:
     """Frames that a WAV header announces; libsndfile silently trusts the file's size instead."""
-    if info.format != "WAV":
+    if info.format not in ("WAV", "WAVEX"):
         return int(info.frames)
+    block = 1
     with path.open("rb") as file:
         file.seek(12)  # behind "RIFF", its size and "WAVE"
         while len(chunk := file.read(8)) == 8:
             size = int.from_bytes(chunk[4:], "little")
-            if chunk[:4] == b"fmt ":
-                block = int.from_bytes(file.read(size)[12:14], "little")
-                continue
             if chunk[:4] == b"data":
-                streamed = size in (0, 0xFFFFFFFF, 0x7FFFFFFF - 36, 0xFFFFFFFF - 36)  # writers to a pipe
+                streamed = size == 0 or size >= _STREAMED
                 return int(info.frames) if streamed else size // max(block, 1)
-            file.seek(size + size % 2, 1)
+            body = file.read(16) if chunk[:4] == b"fmt " else b""
+            block = int.from_bytes(body[12:14], "little") or block
+            file.seek(size + size % 2 - len(body), 1)
     return int(info.frames)
 
 
-def _read_ffmpeg(path: Path, reason: str) -> tuple[Shaped[np.ndarray, "..."], int]:
+def _read_ffmpeg(path: Path, name: str, reason: str) -> Waveform:
     program = shutil.which("ffmpeg")
     if program is None:
         raise AudioError(f"The recording '{path}' cannot be read ({reason}); install ffmpeg for more formats.")
-    command = [program, "-nostdin", "-v", "error", "-xerror", "-i", f"file:{path}", "-map", "0:a:0"]
-    command += ["-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "f32le", "-"]
+    # Only files: a playlist that pretends to be a recording must not reach the network.
+    command = [program, "-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file", "-i", f"file:{path}"]
+    command += ["-map", "0:a:0", "-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "f32le", "-"]
     done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode and done.stdout:
+        raise AudioError(f"The recording '{path}' is truncated or damaged; copy or record it again.")
     if done.returncode:
         raise AudioError(f"The recording '{path}' is no audio that libsndfile or FFmpeg can read.")
-    return np.frombuffer(done.stdout, dtype="<f4"), SAMPLE_RATE
+    return prepare(np.frombuffer(done.stdout, dtype="<f4"), SAMPLE_RATE, name)

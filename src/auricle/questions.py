@@ -6,8 +6,13 @@ from string import ascii_uppercase
 
 from auricle.errors import QueryError
 
-_LETTER = re.compile(
-    r"^\W*(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)?(?:\s+is)?\W*([A-Z])(?![A-Za-z'])", re.I
+# A letter alone, before punctuation or, unless it is an English word, before a word: "B", "(b)", "**B.** a harbor",
+# "B a harbor"; "A harbor" has none.
+_ALONE = re.compile(r"^\W*(?:([A-Za-z])\s*(?:[^\w\s'\u2019-]|$)|([B-HJ-Z])\s)")
+# A letter that is announced: "The answer is B because", "Option (b)"; "The answer is a harbor" has none.
+_ANNOUNCED = re.compile(
+    r"^\W*(?i:(?:the )?(?:correct |right |best )?(?:answer|option|choice)(?: is)?(?: option| choice)?)\W+"
+    r"(?:([A-Z])(?![\w'\u2019])|\(?([a-z])(?:[).:,]|$))"
 )
 
 
@@ -54,8 +59,15 @@ def parse_letter(answer: str, choices: Sequence[str]) -> str | None:
 
     "B", "(b)", "B. a harbor", "The answer is B" give B; "Because ..." gives none.
     """
-    match = _LETTER.match(answer.strip())
-    if match and (found := match.group(1).upper()) < letter(len(choices) - 1) + "\0":
-        return found
-    repeated = [i for i, choice in enumerate(choices) if choice.casefold() in answer.casefold()]
-    return letter(repeated[0]) if len(repeated) == 1 else None
+    text = answer.strip()
+    folded = [choice.strip().casefold() for choice in choices]
+    bare = text.strip(" .\"'").casefold()
+    if folded.count(bare) == 1:
+        return letter(folded.index(bare))
+    if match := _ANNOUNCED.match(text) or _ALONE.match(text):
+        found = next(group for group in match.groups() if group).upper()
+        if found in ascii_uppercase[: len(choices)]:
+            return found
+    repeated = [each for each in folded if each and re.search(rf"(?<!\w){re.escape(each)}(?!\w)", text.casefold())]
+    whole = [each for each in repeated if not any(each in other and each != other for other in repeated)]
+    return letter(folded.index(whole[0])) if len(whole) == 1 else None

@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from inspect import signature
 from typing import Any
 
-from auricle.errors import OptionError, UnknownNameError
+from auricle.errors import MissingDependencyError, OptionError, UnknownNameError
 from auricle.pruning.base import Pruner
 
 PRUNERS: Mapping[str, str] = {
@@ -26,6 +26,8 @@ PRUNERS: Mapping[str, str] = {
     "random-crop": "auricle.pruning.random_crop:RandomCrop",
     "uniform": "auricle.pruning.uniform:Uniform",
 }
+
+_PRUNER_GROUP = "auricle.pruners"
 
 # Class names in a Hugging Face config's `architectures`, or of a loaded model.
 MODELS: Mapping[str, str] = {
@@ -48,7 +50,7 @@ def pruner_class(name: str) -> Callable[..., Pruner]:
     Raises:
         UnknownNameError: there is none; the message says what there is.
     """
-    factory: Callable[..., Pruner] = find(name, PRUNERS, "pruner", "auricle.pruners")
+    factory: Callable[..., Pruner] = find(name, PRUNERS, "pruner", _PRUNER_GROUP)
     return factory
 
 
@@ -68,21 +70,40 @@ def pruner(name: str, **options: object) -> Pruner:
     return factory(**{k: v for k, v in options.items() if k in signature(factory).parameters})
 
 
+def pruner_name(pruner: Pruner) -> str:
+    """The registered name of a pruner, or else its class's name."""
+    target = f"{type(pruner).__module__}:{type(pruner).__qualname__}"
+    points = {point.name: point.value for point in entry_points(group=_PRUNER_GROUP)}
+    return next((name for name, value in {**points, **PRUNERS}.items() if value == target), type(pruner).__name__)
+
+
+def pruner_names() -> list[str]:
+    """All names that `pruner` knows, those of other packages at the end."""
+    return [*PRUNERS, *sorted({point.name for point in entry_points(group=_PRUNER_GROUP)} - PRUNERS.keys())]
+
+
 def find(name: str, table: Mapping[str, str], kind: str, group: str) -> Any:  # noqa: ANN401 - what the table names
-    """Imports what `table`, or an installed entry point of `group`, holds under `name`.
+    """Imports what `table`, or else an installed entry point of `group`, holds under `name`.
 
     Raises:
         UnknownNameError: there is none; the message names the nearest and all there are.
+        MissingDependencyError: the entry point leads nowhere.
     """
-    targets = dict(table) | {point.name: point.value for point in entry_points(group=group)}
-    if name not in targets:
-        raise unknown_name(name, sorted(targets), kind)
-    module, _, attribute = targets[name].partition(":")
-    return getattr(import_module(module), attribute)
+    if name in table:
+        module, _, attribute = table[name].partition(":")
+        return getattr(import_module(module), attribute)
+    points = {point.name: point for point in entry_points(group=group)}
+    if name not in points:
+        raise unknown_name(name, [*table, *sorted(points.keys() - table.keys())], kind)
+    try:
+        return points[name].load()
+    except (ImportError, AttributeError) as error:
+        raise MissingDependencyError(f"The {kind} '{name}' ({points[name].value}) is broken: {error}.") from error
 
 
 def unknown_name(name: str, available: list[str], kind: str) -> UnknownNameError:
     """The error for a name that is not there: what was given, the nearest, and all there are."""
-    near = get_close_matches(name, available, n=1, cutoff=0.5)
+    lowered = {each.lower(): each for each in available}
+    near = [lowered[each] for each in get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)]
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return UnknownNameError(f"There is no {kind} '{name}'.{hint} Available: {', '.join(available)}.")

@@ -5,7 +5,7 @@ model's own template and the question; `generate` and `loglikelihood` read the `
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -96,11 +96,10 @@ class SpeechPrompt:
         stays[self.audio] = False
         stays[self.audio[keep.to(device)]] = True
         renumbered = stays.cumsum(0) - 1
-        position_ids = self.position_ids
+        position_ids = None
         if positions == "original":
-            if position_ids is None:
-                position_ids = torch.arange(len(self), device=device)[None]
-            position_ids = position_ids[:, stays]
+            counted = torch.arange(len(self), device=device)[None]
+            position_ids = (counted if self.position_ids is None else self.position_ids)[:, stays]
         return SpeechPrompt(
             embeds=self.embeds[:, stays],
             audio=renumbered[self.audio[keep.to(device)]],
@@ -146,12 +145,15 @@ class SpeechLM(ABC):
         """Speech tokens per second of audio (the paper's f)."""
 
     @abstractmethod
-    def encode(self, waveform: Waveform, sampling_rate: int) -> AudioTokens:
+    def encode(
+        self, waveform: Waveform, sampling_rate: int, on_window: Callable[[int, int], None] | None = None
+    ) -> AudioTokens:
         """Encodes a recording of any length, window by window, with bounded memory.
 
         Args:
             waveform: mono samples in -1..1.
             sampling_rate: Hz.
+            on_window: called after every window with the windows done and all windows.
 
         Raises:
             AudioError: the samples are unusable (see `auricle.audio.prepare`).
@@ -178,16 +180,38 @@ class SpeechLM(ABC):
         """
 
     @abstractmethod
-    def generate(self, prompt: SpeechPrompt, max_new_tokens: int = 64, **decoding: object) -> str:
+    def generate(
+        self,
+        prompt: SpeechPrompt,
+        max_new_tokens: int = 64,
+        on_prefill: Callable[[], None] | None = None,
+        **decoding: object,
+    ) -> str:
         """Decodes an answer, greedily unless `decoding` (passed to `transformers`) says otherwise.
+
+        Args:
+            prompt: what the LLM reads.
+            max_new_tokens: where the answer ends at the latest.
+            on_prefill: called once, when the prompt has been read and before the first token is chosen.
+            decoding: further options of `transformers`.
 
         Raises:
             ContextLengthError: the prompt and the answer do not fit into the model's context.
         """
 
     @abstractmethod
-    def loglikelihood(self, prompt: SpeechPrompt, continuations: Sequence[str]) -> Float[Tensor, "continuations"]:
+    def loglikelihood(
+        self,
+        prompt: SpeechPrompt,
+        continuations: Sequence[str],
+        on_prefill: Callable[[], None] | None = None,
+    ) -> Float[Tensor, "continuations"]:
         """Sum of the log-probabilities of each continuation's tokens after the prompt, in nats.
+
+        Args:
+            prompt: what the LLM reads, once for all continuations.
+            continuations: texts, tokenized as they are; no space is added before them.
+            on_prefill: called once, when the prompt has been read.
 
         Raises:
             ContextLengthError: the prompt and a continuation do not fit into the model's context.

@@ -1,14 +1,15 @@
 """What all adapters of Hugging Face models share: windows, prompts, decoding and likelihoods by `inputs_embeds`."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, LogitsProcessor, PreTrainedModel
 from typing_extensions import override
 
 from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, WINDOW_SECONDS, Waveform, prepare, windows
@@ -65,9 +66,11 @@ class HuggingFaceSpeechLM(SpeechLM):
             processor: its processor (feature extractor, tokenizer, chat template).
             name: what results call it; by default where the model was loaded from.
         """
-        self.model: Any = model.requires_grad_(False).eval()  # type: ignore[no-untyped-call]
+        self.model: Any = model.requires_grad_(False).eval()
         self.processor = processor
         self._name = name or model.config.name_or_path or type(model).__name__
+        # Held while the LLM reads a prompt, and told whether it has speech (Granite's LoRA is on only then).
+        self._reading: Callable[[bool], AbstractContextManager[object]] = nullcontext
 
     # -- what an adapter says ------------------------------------------------------------------------------------
 
@@ -104,7 +107,12 @@ class HuggingFaceSpeechLM(SpeechLM):
     @final
     @override
     @torch.inference_mode()
-    def encode(self, waveform: Waveform, sampling_rate: int = SAMPLE_RATE) -> AudioTokens:
+    def encode(
+        self,
+        waveform: Waveform,
+        sampling_rate: int = SAMPLE_RATE,
+        on_window: Callable[[int, int], None] | None = None,
+    ) -> AudioTokens:
         samples = prepare(waveform, sampling_rate)
         embeds, times = [], []
         for index, window in enumerate(windows(samples, WINDOW_SAMPLES)):
@@ -113,6 +121,8 @@ class HuggingFaceSpeechLM(SpeechLM):
             starts = torch.arange(len(tokens), dtype=torch.float64) / self.tokens_per_second
             starts = starts + index * WINDOW_SECONDS
             times.append(torch.stack([starts, starts + 1 / self.tokens_per_second], dim=1).float())
+            if on_window:
+                on_window(index + 1, -(-len(samples) // WINDOW_SAMPLES))
         return AudioTokens(torch.cat(embeds), torch.cat(times), self.aligned)
 
     @final
@@ -142,23 +152,40 @@ class HuggingFaceSpeechLM(SpeechLM):
     @final
     @override
     @torch.inference_mode()
-    def generate(self, prompt: SpeechPrompt, max_new_tokens: int = 64, **decoding: object) -> str:
+    def generate(
+        self,
+        prompt: SpeechPrompt,
+        max_new_tokens: int = 64,
+        on_prefill: Callable[[], None] | None = None,
+        **decoding: object,
+    ) -> str:
         self._check_length(len(prompt) + max_new_tokens)
         options: dict[str, Any] = {"do_sample": False, "max_new_tokens": max_new_tokens, **decoding}
+        if on_prefill:
+            options["logits_processor"] = [*options.get("logits_processor", ()), _Notice(on_prefill)]
         if prompt.position_ids is not None:
             options["position_ids"] = self._axes(prompt.position_ids)
         mask = torch.ones(1, len(prompt), dtype=torch.long, device=self.device)
-        ids = self.model.generate(inputs_embeds=prompt.embeds, attention_mask=mask, **options)
+        with self._reading(len(prompt.audio) > 0):
+            ids = self.model.generate(inputs_embeds=prompt.embeds, attention_mask=mask, **options)
         return self._decode(ids[0]).strip()
 
     @final
     @override
     @torch.inference_mode()
-    def loglikelihood(self, prompt: SpeechPrompt, continuations: Sequence[str]) -> Float[Tensor, "continuations"]:
+    def loglikelihood(
+        self,
+        prompt: SpeechPrompt,
+        continuations: Sequence[str],
+        on_prefill: Callable[[], None] | None = None,
+    ) -> Float[Tensor, "continuations"]:
         encoded = [torch.tensor(self._tokenize(c), device=self.device) for c in continuations]
         self._check_length(len(prompt) + max((len(ids) for ids in encoded), default=0))
-        read = self.prefill(prompt)
-        return torch.stack([self._continue(read, ids) for ids in encoded]).cpu()
+        with self._reading(len(prompt.audio) > 0):
+            read = self.prefill(prompt)
+            if on_prefill:
+                on_prefill()
+            return torch.stack([self._continue(read, ids) for ids in encoded]).cpu()
 
     @override
     @final
@@ -172,7 +199,13 @@ class HuggingFaceSpeechLM(SpeechLM):
     def logits(self, prompt: SpeechPrompt) -> Float[Tensor, "tokens vocab"]:
         """Logits after every token of the prompt."""
         positions = self._positions(prompt)
-        out = self.model(inputs_embeds=prompt.embeds, position_ids=self._axes(positions), use_cache=False)
+        with self._reading(len(prompt.audio) > 0):
+            out = self.model(
+                inputs_embeds=prompt.embeds,
+                attention_mask=torch.ones_like(positions),  # else positions with gaps pass for packed sequences
+                position_ids=self._axes(positions),
+                use_cache=False,
+            )
         logits: Tensor = out.logits[0]
         return logits
 
@@ -187,13 +220,14 @@ class HuggingFaceSpeechLM(SpeechLM):
         self._check_length(len(prompt))
         positions = self._positions(prompt)
         cache = DynamicCache()
-        out = self.model(
-            inputs_embeds=prompt.embeds,
-            position_ids=self._axes(positions),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        with self._reading(len(prompt.audio) > 0):
+            out = self.model(
+                inputs_embeds=prompt.embeds,
+                position_ids=self._axes(positions),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
         return Prefill(out.logits[0, -1], cache, len(prompt), int(positions[0, -1]) + 1)
 
     def _continue(self, read: Prefill, ids: Int[Tensor, "continuation"]) -> Float[Tensor, ""]:
@@ -209,7 +243,7 @@ class HuggingFaceSpeechLM(SpeechLM):
                 use_cache=True,
             )
             logits = torch.cat([logits, out.logits[0]])
-            read.cache.crop(read.length)
+            read.cache.crop(1 - len(ids))
         return logits.float().log_softmax(-1).gather(1, ids[:, None].to(logits.device)).sum()
 
     def _positions(self, prompt: SpeechPrompt) -> Int[Tensor, "1 tokens"]:
@@ -242,7 +276,19 @@ class HuggingFaceSpeechLM(SpeechLM):
 def qk_of(layer: nn.Module, heads: int, kv_heads: int) -> QK:
     """Projections of a decoder layer with separate `self_attn.q_proj` and `k_proj`."""
     attention: Any = layer.self_attn
-    return QK(attention.q_proj.weight.detach(), attention.k_proj.weight.detach(), heads, kv_heads)
+    return QK(weight_of(attention.q_proj), weight_of(attention.k_proj), heads, kv_heads)
+
+
+def weight_of(linear: nn.Module) -> Float[Tensor, "out_dim dim"]:
+    """Weights of a linear layer, with what its active LoRA adapters add to them."""
+    layer: Any = linear
+    weight: Tensor = layer.weight.detach()
+    if getattr(layer, "disable_adapters", True) or layer.merged:
+        return weight
+    for adapter in layer.active_adapters:
+        if adapter in layer.lora_A:
+            weight = weight + layer.get_delta_weight(adapter).detach()
+    return weight
 
 
 def template_from_text(tokenizer: Any, rendered: str, placeholder: str, query: str) -> Template:  # noqa: ANN401
@@ -261,3 +307,17 @@ def template_from_text(tokenizer: Any, rendered: str, placeholder: str, query: s
     inside = [i for i, (a, b) in enumerate(offsets) if a < start + len(query) and b > start and b > a]
     audio = next(i for i, (a, b) in enumerate(offsets) if a <= mark < b)
     return Template(torch.tensor(encoded["input_ids"]), audio, torch.tensor(inside, dtype=torch.long))
+
+
+class _Notice(LogitsProcessor):
+    """Changes no logits; the first of its calls, right after the prompt was read, notifies."""
+
+    def __init__(self, notify: Callable[[], None]) -> None:
+        self.notify: Callable[[], None] | None = notify
+
+    @override
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        if self.notify:
+            self.notify()
+        self.notify = None
+        return scores

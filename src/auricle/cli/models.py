@@ -1,0 +1,63 @@
+"""`auricle models`: what can be loaded, and the weights of auricle-mini."""
+
+from typing import Annotated
+
+import typer
+
+from auricle.cli import show
+
+models_app = typer.Typer(help="List models, pull weights.", no_args_is_help=True)
+
+# Speech tokens per second of the published checkpoints, by what a config's `architectures` says.
+TOKENS_PER_SECOND = {
+    "AuricleMiniForConditionalGeneration": "12.5",
+    "Qwen2AudioForConditionalGeneration": "25",
+    "AudioFlamingo3ForConditionalGeneration": "25",
+    "VoxtralForConditionalGeneration": "12.5",
+    "Qwen2_5OmniThinkerForConditionalGeneration": "25",
+    "Qwen2_5OmniForConditionalGeneration": "25",
+    "Qwen2_5OmniModel": "25",
+    "GraniteSpeechForConditionalGeneration": "10",
+    "Phi4MultimodalForCausalLM": "12.5",
+    "DiVAModel": "14.9, not aligned with time",
+}
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="mini")]
+
+
+@models_app.command("list")
+def list_() -> None:
+    """List models and their speech tokens per second."""
+    from auricle.models.mini import assembly
+    from auricle.registry import MODELS
+
+    state = f"in {assembly.model_folder()}" if assembly.is_assembled() else "not here yet: auricle models pull mini"
+    show.models(state, {name: TOKENS_PER_SECOND.get(name, "") for name in MODELS})
+
+
+@models_app.command()
+def pull(name: Name) -> None:
+    """Assemble a model's weights in the cache; what is there is not fetched again."""
+    _check(name)
+    from auricle.models.mini import assembly
+
+    with show.progress("Pulling") as on_step:
+        folder = assembly.pull(lambda what, done, total: on_step(done, total, what))
+    typer.echo(folder)
+
+
+@models_app.command()
+def path(name: Name) -> None:
+    """Print the folder of a model that was pulled."""
+    _check(name)
+    from auricle.models.mini import assembly
+
+    typer.echo(assembly.model_folder())
+
+
+def _check(name: str) -> None:
+    from auricle.loading import MINI
+    from auricle.registry import unknown_name
+
+    if name not in MINI:
+        raise unknown_name(name, [MINI[0]], "model to pull")

@@ -1,0 +1,53 @@
+"""`auricle train`: commands that train auricle-mini. What they need is imported when they run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+train_app = typer.Typer(no_args_is_help=True)
+
+Output = Annotated[Path, typer.Option(help="Where speech, checkpoints and weights go; a killed run goes on there.")]
+Processes = Annotated[int, typer.Option(min=1, help="How many shards of speech to make at a time.")]
+Epochs = Annotated[float, typer.Option(min=0.0, help="Passes over the training set.")]
+LearningRate = Annotated[float, typer.Option(min=0.0, help="Peak of the cosine schedule.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Windows, or conversations, per step.")]
+Seed = Annotated[int, typer.Option(help="Of every choice.")]
+
+
+@train_app.command("align")
+def align_command(
+    output: Output = Path("runs/mini"),
+    shards: Annotated[int, typer.Option(min=1, help="Shards of speech, half an hour each.")] = 36,
+    epochs: Epochs = 6,
+    learning_rate: LearningRate = 1e-3,
+    batch_size: BatchSize = 8,
+    processes: Processes = 2,
+    seed: Seed = 0,
+) -> None:
+    """Stage one: the connector learns to hear, by CTC, on speech that this command synthesizes."""
+    from auricle.training.align import AlignRecipe
+    from auricle.training.stages import run_align
+
+    run_align(output, shards, processes, AlignRecipe(epochs, learning_rate, batch_size, seed))
+
+
+@train_app.command("instruct")
+def instruct_command(
+    output: Output = Path("runs/mini"),
+    shards: Annotated[int, typer.Option(min=1, help="Shards of 32 recordings with questions.")] = 16,
+    transcriptions: Annotated[int, typer.Option(min=0, help="Windows of stage one to transcribe.")] = 200,
+    epochs: Epochs = 1,
+    learning_rate: LearningRate = 4e-4,
+    batch_size: BatchSize = 8,
+    rank: Annotated[int, typer.Option(min=1, help="Of the LoRA.")] = 16,
+    processes: Processes = 2,
+    seed: Seed = 0,
+) -> None:
+    """Stage two: a LoRA on the LLM learns to read the connector's vectors, to transcribe and to answer."""
+    from auricle.training.instruct import InstructRecipe
+    from auricle.training.stages import run_instruct
+
+    run_instruct(
+        output, shards, transcriptions, processes, InstructRecipe(epochs, learning_rate, batch_size, rank, seed)
+    )

@@ -1,0 +1,85 @@
+"""auricle-mini under the contract of a Speech LLM."""
+
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoTokenizer, WhisperFeatureExtractor
+from typing_extensions import override
+
+from auricle.audio import Waveform
+from auricle.models.hugging_face import HuggingFaceSpeechLM, Template, qk_of, template_from_text
+from auricle.models.mini import assembly
+from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
+from auricle.models.mini.processing import AUDIO_TOKEN, AuricleMiniProcessor
+from auricle.speech_lm import QK
+
+SYSTEM = "You listen to a recording and answer questions about it briefly."
+
+
+@final
+class AuricleMini(HuggingFaceSpeechLM):
+    """Our own small Speech LLM: Whisper base, a CTC connector, SmolLM2-135M; 12.5 speech tokens a second."""
+
+    @classmethod
+    def load(
+        cls, dtype: torch.dtype | None = None, device: str | torch.device | None = None, device_map: object = None
+    ) -> "AuricleMini":
+        """Loads the assembled model from the cache.
+
+        Args:
+            dtype: of the weights; by default bfloat16 where the processor computes in it, else float32.
+            device: where to run it; the CPU by default.
+            device_map: passed to `transformers` instead of `device`.
+
+        Raises:
+            WeightsError: it was not pulled yet, or its weights are damaged.
+        """
+        folder = assembly.model_folder()
+        options: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
+        model: Any = AuricleMiniForConditionalGeneration.from_pretrained(
+            folder, dtype=dtype or _best_dtype(), **options
+        )
+        if device is not None and device_map is None:
+            model = model.to(device)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        processor = AuricleMiniProcessor(WhisperFeatureExtractor.from_pretrained(folder), tokenizer)
+        return cls(model, processor, "auricle-mini")
+
+    @property
+    @override
+    def tokens_per_second(self) -> float:
+        return 12.5
+
+    @override
+    def _encode_window(self, window: Waveform) -> Float[Tensor, "audio dim"]:
+        features, lengths = self.processor.features([window])
+        tokens: Tensor = self.model.get_audio_features(features.to(self.device), lengths).pooler_output
+        return tokens
+
+    @override
+    def _template(self, text: str, query: str) -> Template:
+        return template_from_text(self.processor.tokenizer, render(text), AUDIO_TOKEN, query)
+
+    @override
+    def _tokenize(self, text: str) -> list[int]:
+        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    @override
+    def _first_layer(self) -> QK:
+        text = self.model.config.text_config
+        layer = self.model.language_model.model.layers[0]
+        return qk_of(layer, text.num_attention_heads, text.num_key_value_heads)
+
+
+def render(text: str) -> str:
+    """SmolLM2's chat prompt with the recording before the user's text."""
+    system = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n"
+    return f"{system}<|im_start|>user\n{AUDIO_TOKEN}\n{text}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def _best_dtype() -> torch.dtype:
+    fast = torch.cpu.is_available() and torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return torch.bfloat16 if fast else torch.float32

@@ -1,0 +1,130 @@
+"""auricle-mini as a `transformers` model."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, Cache, GenerationMixin, LlamaForCausalLM, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from auricle.errors import ModelError
+from auricle.models.mini.configuration import AuricleMiniConfig
+from auricle.models.mini.connector import STRIDE, Connector
+
+HOP = 160  # samples per mel frame, at 16 kHz
+MEL_STRIDE = 2  # mel frames per encoder frame
+TOKEN_SAMPLES = HOP * MEL_STRIDE * STRIDE  # 1280 samples are 80 ms
+
+
+class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """Speech and text in, text out: `audio_tower`, `connector`, `language_model`."""
+
+    config_class = AuricleMiniConfig
+    main_input_name = "input_ids"
+    _tied_weights_keys = {  # noqa: RUF012 - transformers' attribute
+        "language_model.lm_head.weight": "language_model.model.embed_tokens.weight"
+    }
+    _supports_sdpa = True
+    _supports_flash_attn = True
+
+    def __init__(self, config: AuricleMiniConfig) -> None:
+        """Builds the model with random weights."""
+        super().__init__(config)
+        self.audio_tower = WhisperEncoder(config.audio_config)
+        self.connector = Connector(
+            encoder_dim=config.audio_config.d_model,
+            dim=config.connector_dim,
+            layers=config.connector_layers,
+            heads=config.connector_heads,
+            llm_dim=config.text_config.hidden_size,
+            pieces=len(config.piece_ids),
+        )
+        self.language_model = LlamaForCausalLM(config.text_config)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The LLM's token embedding."""
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the LLM's token embedding."""
+        self.language_model.set_input_embeddings(value)
+
+    def hear(self, input_features: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch audio classes"]:
+        """CTC logits at 12.5 Hz over the pieces and, last, the blank."""
+        states = self.audio_tower(input_features.to(self.audio_tower.conv1.weight)).last_hidden_state
+        logits: Tensor = self.connector(states)
+        return logits
+
+    def get_audio_features(
+        self, input_features: Float[Tensor, "batch mels frames"], audio_lengths: Int[Tensor, "batch"]
+    ) -> BaseModelOutputWithPooling:
+        """Speech tokens of windows of 30 s.
+
+        Args:
+            input_features: log-mel features, padded to 30 s.
+            audio_lengths: speech tokens that the samples of each window take; those of the padding are dropped.
+
+        Returns:
+            `pooler_output` holds the tokens of all windows one after the other, shape `audio dim`.
+        """
+        table = self.language_model.model.embed_tokens.weight[self.config.piece_ids]
+        tokens = self.connector.embed(self.hear(input_features), table)
+        kept = [row[:length] for row, length in zip(tokens, audio_lengths.tolist(), strict=True)]
+        return BaseModelOutputWithPooling(pooler_output=torch.cat(kept))
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "batch tokens"] | None = None,
+        input_features: Float[Tensor, "windows mels frames"] | None = None,
+        audio_lengths: Int[Tensor, "windows"] | None = None,
+        inputs_embeds: Float[Tensor, "batch tokens dim"] | None = None,
+        attention_mask: Int[Tensor, "batch past_and_tokens"] | None = None,
+        position_ids: Int[Tensor, "batch tokens"] | None = None,
+        past_key_values: Cache | None = None,
+        **kwargs: Any,  # noqa: ANN401 - passed to the decoder
+    ) -> CausalLMOutputWithPast:
+        """Runs the LLM; speech tokens replace the placeholders of `input_ids` in order."""
+        if inputs_embeds is None:
+            inputs_embeds = self._merge(input_ids, input_features, audio_lengths)
+        out: CausalLMOutputWithPast = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            **kwargs,
+        )
+        return out
+
+    def _merge(
+        self,
+        input_ids: Int[Tensor, "batch tokens"] | None,
+        input_features: Float[Tensor, "windows mels frames"] | None,
+        audio_lengths: Int[Tensor, "windows"] | None,
+    ) -> Float[Tensor, "batch tokens dim"]:
+        if input_ids is None:
+            raise ModelError("Neither input_ids nor inputs_embeds were given; pass one of them.")
+        embeds: Tensor = self.get_input_embeddings()(input_ids)
+        if input_features is None or audio_lengths is None:
+            return embeds
+        speech: Any = self.get_audio_features(input_features, audio_lengths).pooler_output
+        mask = (input_ids == self.config.audio_token_id)[..., None].expand_as(embeds)
+        return embeds.masked_scatter(mask, speech.to(embeds))
+
+    def prepare_inputs_for_generation(  # type: ignore[override]
+        self,
+        input_ids: Int[Tensor, "batch tokens"],
+        inputs_embeds: Float[Tensor, "batch embedded dim"] | None = None,
+        **kwargs: Any,  # noqa: ANN401 - as in transformers
+    ) -> Any:  # noqa: ANN401 - as in transformers
+        """Speech is read with the first step only; later steps find it in the cache."""
+        speech = {key: kwargs.pop(key, None) for key in ("input_features", "audio_lengths")}
+        first = kwargs.get("is_first_iteration", False) or not kwargs.get("use_cache", True)
+        inputs = super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)  # type: ignore[misc,arg-type]
+        return inputs | speech if first else inputs
+
+
+AutoConfig.register(AuricleMiniConfig.model_type, AuricleMiniConfig)
+AutoModelForCausalLM.register(AuricleMiniConfig, AuricleMiniForConditionalGeneration)

@@ -1,0 +1,67 @@
+"""Text and speech to auricle-mini's inputs, as a `transformers` processor."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import BatchFeature, ProcessorMixin
+
+from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform, windows
+from auricle.models.mini.modeling import TOKEN_SAMPLES
+
+AUDIO_TOKEN = "<filename>"  # one of SmolLM2's reserved tokens, which no text contains
+
+
+def token_count(samples: int) -> int:
+    """Speech tokens that stand for a window of so many samples at 16 kHz, at 12.5 a second, begun ones included."""
+    return -(-samples // TOKEN_SAMPLES)
+
+
+class AuricleMiniProcessor(ProcessorMixin):
+    """Whisper's feature extractor and SmolLM2's tokenizer.
+
+    A recording of any length takes as many placeholders as it has speech tokens; it is cut into windows of 30 s.
+    """
+
+    attributes = ["feature_extractor", "tokenizer"]  # noqa: RUF012 - transformers' attribute
+    feature_extractor_class = "WhisperFeatureExtractor"
+    tokenizer_class = "AutoTokenizer"
+
+    def __init__(self, feature_extractor: Any, tokenizer: Any, chat_template: str | None = None) -> None:  # noqa: ANN401
+        """Takes the two parts; the chat template is the tokenizer's unless given."""
+        super().__init__(feature_extractor, tokenizer, chat_template=chat_template or tokenizer.chat_template)  # type: ignore[no-untyped-call]
+
+    def __call__(
+        self,
+        text: str,
+        audio: Waveform | None = None,
+        sampling_rate: int = SAMPLE_RATE,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> BatchFeature:
+        """Token ids of a rendered prompt and the features of the recording that its placeholder stands for.
+
+        Args:
+            text: with `<filename>` once, where the speech is to stand.
+            audio: mono samples at 16 kHz.
+            sampling_rate: must be 16 kHz.
+            kwargs: passed to the tokenizer.
+        """
+        if audio is None:
+            return BatchFeature(dict(self.tokenizer(text, return_tensors="pt", **kwargs)))
+        features, lengths = self.features(list(windows(audio, WINDOW_SAMPLES)), sampling_rate)
+        text = text.replace(AUDIO_TOKEN, AUDIO_TOKEN * int(lengths.sum()))
+        encoded = dict(self.tokenizer(text, return_tensors="pt", **kwargs))
+        return BatchFeature({**encoded, "input_features": features, "audio_lengths": lengths})
+
+    def features(
+        self, waveforms: Sequence[Waveform], sampling_rate: int = SAMPLE_RATE
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-mel features of windows of at most 30 s, padded to 30 s, and the speech tokens that each takes."""
+        extracted = self.feature_extractor(
+            [np.asarray(w, dtype=np.float32) for w in waveforms],
+            sampling_rate=sampling_rate,
+            return_tensors="pt",
+            truncation=False,
+        )
+        return extracted["input_features"], torch.tensor([token_count(len(w)) for w in waveforms])

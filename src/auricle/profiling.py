@@ -1,0 +1,240 @@
+"""What each method costs on a given model, recording and machine: the columns of SpeechPrune's Table 1.
+
+Measured stands beside computed: operations by `torch.utils.flop_counter` and by formula, memory by torch's
+allocators and by formula. The formulas are in `auricle.cost`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from statistics import median
+from typing import Any, Literal
+
+import torch
+from torch.profiler import ProfilerActivity
+from torch.utils.flop_counter import FlopCounterMode
+
+from auricle.asking import Recording
+from auricle.cost import Decoder, Memory
+from auricle.errors import ContextLengthError, OptionError
+from auricle.models.hugging_face import HuggingFaceSpeechLM
+from auricle.pruning.base import Pruner
+from auricle.pruning.first30 import First30
+from auricle.pruning.full import Full
+from auricle.pruning.speechprune import SpeechPrune
+from auricle.registry import pruner_name
+from auricle.speech_lm import Query, SpeechPrompt
+from auricle.timing import now
+
+_Job = tuple[Literal["prefill", "keep"], int]
+
+# Attention kernels that the counter does not know on every device, or not with grouped key heads.
+_FUSED = (
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention",
+)
+
+# The paper's Table 1, with all of the recording as the first row.
+METHODS: tuple[Pruner, ...] = (Full(), First30(), *(SpeechPrune(rate) for rate in (0.2, 0.4, 0.6, 0.8)))
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """What reading the prompt took on this machine.
+
+    Attributes:
+        tflops: 10^12 operations, counted while it ran.
+        seconds: median wall time.
+        peak_memory: bytes of the model and of the most that was held beside it at any moment; None on devices
+            where torch cannot say.
+    """
+
+    tflops: float
+    seconds: float
+    peak_memory: int | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cost of one method.
+
+    Attributes:
+        method: its name.
+        pruning_rate: fraction removed; None for methods without a rate.
+        speech_tokens: that the LLM reads.
+        total_tokens: that the LLM reads, with template and question.
+        tflops_formula: 10^12 operations of the prefill.
+        memory_formula: bytes of weights, key/value cache and activations.
+        prefill: as measured; None where the prompt does not fit into the model's context.
+        overhead_seconds: median wall time of choosing the tokens.
+        overhead_share: that, as a share of the unpruned prefill's time; None where that does not fit.
+    """
+
+    method: str
+    pruning_rate: float | None
+    speech_tokens: int
+    total_tokens: int
+    tflops_formula: float
+    memory_formula: Memory
+    prefill: Prefill | None
+    overhead_seconds: float
+    overhead_share: float | None
+
+
+def profile(
+    lm: HuggingFaceSpeechLM,
+    recording: Recording,
+    query: Query,
+    methods: Sequence[Pruner] = METHODS,
+    *,
+    repeats: int = 5,
+    on_step: Callable[[int, int], None] | None = None,
+) -> tuple[Row, ...]:
+    """Profiles the prefill of a question to a recording, method by method.
+
+    Times are medians over `repeats` rounds after one to warm up. A round takes every method in turn, so that a
+    machine that is busy for a moment slows all of them alike. Operations and memory are counted in other runs. Classes
+    that make logits for every token whatever they are asked (Qwen2-Audio, Qwen2.5-Omni) measure above the formula.
+
+    Args:
+        lm: the Speech LLM that encoded the recording.
+        recording: from `auricle.encode`.
+        query: the question.
+        methods: what to compare; the unpruned prefill is timed also if `Full` is not among them.
+        repeats: timed rounds.
+        on_step: called after every step with the steps done and all steps.
+
+    Raises:
+        OptionError: `repeats` is not positive.
+    """
+    if repeats < 1:
+        raise OptionError(f"repeats is {repeats}; expected at least 1.")
+    tokens = recording.tokens
+    whole = lm.prompt(tokens, query)
+    prompts = [whole, *(whole.keep(each.keep(tokens, query, lm), each.positions) for each in methods)]
+    # Whoever keeps everything shares the unpruned prompt's figures, which stand at 0.
+    place = [0 if len(prompt) == len(whole) else i for i, prompt in enumerate(prompts)]
+    steps = _Steps(len(set(place)) + repeats + 1, on_step)
+    counts = {i: _count(lm, prompts[i], steps) for i in sorted(set(place))}
+    jobs: dict[_Job, Callable[[], object]] = {
+        ("prefill", i): partial(lm.prefill, prompts[i]) for i, count in counts.items() if count
+    }
+    jobs |= {("keep", i): partial(each.keep, tokens, query, lm) for i, each in enumerate(methods, 1)}
+    seconds = _medians(jobs, repeats, steps)
+    unpruned = seconds.get(("prefill", 0))
+    rows = []
+    for i, method in enumerate(methods, 1):
+        count, overhead = counts[place[i]], seconds["keep", i]
+        prefill = Prefill(count.flops / 1e12, seconds["prefill", place[i]], count.peak_memory) if count else None
+        rows.append(
+            Row(
+                method=pruner_name(method),
+                pruning_rate=getattr(method, "pruning_rate", None),
+                speech_tokens=len(prompts[i].audio),
+                total_tokens=len(prompts[i]),
+                tflops_formula=_decoder(lm).flops(len(prompts[i])).total / 1e12,
+                memory_formula=_memory(lm, prompts[i]),
+                prefill=prefill,
+                overhead_seconds=overhead,
+                overhead_share=unpruned and overhead / unpruned,
+            )
+        )
+    return tuple(rows)
+
+
+def count_flops(run: Callable[[], object]) -> int:
+    """Operations of `run`, as `torch.utils.flop_counter` counts them, with fused attention on every device."""
+    formulas = {getattr(torch.ops.aten, name): _attention_flops for name in _FUSED if hasattr(torch.ops.aten, name)}
+    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def peak_growth(run: Callable[[], object], device: torch.device) -> int | None:
+    """The most bytes that `run` held at any moment beside those held before, by torch's allocators.
+
+    On CUDA that is the allocators' own maximum, over all GPUs. On a CPU, where torch keeps none, it is the highest
+    sum of all allocations and releases that the profiler saw; unlike the resident size of the process, it is exact
+    and repeatable. None on other devices.
+    """
+    if device.type == "cuda":
+        devices = range(torch.cuda.device_count())
+        for each in devices:
+            torch.cuda.reset_peak_memory_stats(each)
+        before = sum(torch.cuda.memory_allocated(each) for each in devices)
+        run()
+        return sum(torch.cuda.max_memory_allocated(each) for each in devices) - before
+    if device.type != "cpu":
+        return None
+    with torch.profiler.profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        run()
+    results: Any = recorded.profiler
+    changes = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
+    changes.sort(key=lambda event: event.start_ns())
+    return max(accumulate((int(event.nbytes()) for event in changes), initial=0))
+
+
+@dataclass(frozen=True)
+class _Count:
+    flops: int
+    peak_memory: int | None
+
+
+class _Steps:
+    """Tells a listener how far along the work is."""
+
+    def __init__(self, total: int, listener: Callable[[int, int], None] | None) -> None:
+        self.finished, self.total, self.listener = 0, total, listener
+
+    def step(self) -> None:
+        self.finished += 1
+        if self.listener:
+            self.listener(self.finished, self.total)
+
+
+def _count(lm: HuggingFaceSpeechLM, prompt: SpeechPrompt, steps: _Steps) -> _Count | None:
+    """Operations and peak memory of one prefill each; None where the prompt does not fit into the context."""
+    run = partial(lm.prefill, prompt)
+    try:
+        flops = count_flops(run)
+    except ContextLengthError:
+        return None
+    finally:
+        steps.step()
+    growth = peak_growth(run, lm.device)
+    return _Count(flops, None if growth is None else lm.model.get_memory_footprint() + growth)
+
+
+def _medians(jobs: Mapping[_Job, Callable[[], object]], repeats: int, steps: _Steps) -> dict[_Job, float]:
+    """Median seconds of each job; all are run in turn, and the first round does not count."""
+    seconds: dict[_Job, list[float]] = {name: [] for name in jobs}
+    for _ in range(repeats + 1):
+        for name, job in jobs.items():
+            start = now()
+            job()
+            seconds[name].append(now() - start)
+        steps.step()
+    return {name: median(each[1:]) for name, each in seconds.items()}
+
+
+def _decoder(lm: HuggingFaceSpeechLM) -> Decoder:
+    return Decoder.of(lm.model.config)
+
+
+def _memory(lm: HuggingFaceSpeechLM, prompt: SpeechPrompt) -> Memory:
+    config, each = lm.model.config.get_text_config(), prompt.embeds.element_size()
+    eager = getattr(config, "_attn_implementation", None) == "eager"
+    return Memory(
+        weights=lm.model.get_memory_footprint(),
+        kv=_decoder(lm).kv(len(prompt), each),
+        activations=_decoder(lm).activations(len(prompt), each, stored_attention=eager),
+    )
+
+
+def _attention_flops(q: Sequence[int], k: Sequence[int], v: Sequence[int], *_: object, **__: object) -> int:
+    """From shapes (batch, heads, tokens, head_dim); key heads that are shared cost as if they were not."""
+    batch, heads, tokens, head_dim = q
+    return 2 * batch * heads * tokens * k[2] * (head_dim + v[3])

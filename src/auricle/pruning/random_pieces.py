@@ -1,0 +1,53 @@
+"""Random speech tokens."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from typing_extensions import override
+
+from auricle.pruning.base import Pruner
+from auricle.pruning.budget import check_rate, kept
+from auricle.speech_lm import AudioTokens, Query, SpeechLM
+
+
+@dataclass(frozen=True)
+class RandomPieces(Pruner):
+    """Keeps tokens drawn at random from the whole recording, every set of them with equal chance.
+
+    Random Audio Pruning (RAP) of the SpeechPrune paper, section 1.6. The paper says neither how long its random
+    pieces are nor how they are drawn; here a piece is a token.
+
+    Attributes:
+        pruning_rate: fraction to remove of the tokens of 30 s, 0 to 1; as many stay as with `SpeechPrune`.
+        seed: of the draw (see `generator`).
+    """
+
+    pruning_rate: float = 0.6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the rate.
+
+        Raises:
+            OptionError: it is outside 0..1.
+        """
+        check_rate(self.pruning_rate)
+
+    @override
+    def keep(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
+        count = kept(len(tokens), lm.tokens_per_second, self.pruning_rate)
+        drawn = torch.randperm(len(tokens), generator=generator(self.seed, tokens, query))
+        chosen: Tensor = drawn[:count].sort().values
+        return chosen
+
+
+def generator(seed: int, tokens: AudioTokens, query: Query) -> torch.Generator:
+    """A generator of its own for each seed, recording length and question.
+
+    With the seed alone, every recording of a benchmark would be cut at the same relative place.
+    """
+    digest = blake2b(f"{seed}\n{len(tokens)}\n{query.text}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest))

@@ -1,0 +1,1 @@
+"""Training: text to read aloud, synthesized speech, the connector and the language model."""

@@ -1,0 +1,21 @@
+"""One table of all pruners: registered name -> sets of options, each held to the contract by `test_contract.py`."""
+
+from typing import Any
+
+METHODS: dict[str, list[dict[str, Any]]] = {
+    "full": [{}],
+    "first30": [{}],
+    "speechprune": [
+        {},
+        {"frame_pool": "mean"},
+        {"positions": "original", "query": "question+choices"},
+        {"phase": "similarity"},
+        {"phase": "attention"},
+    ],
+    "random-pieces": [{}, {"seed": 7}],
+    "random-crop": [{}, {"seed": 7}],
+    "uniform": [{}],
+}
+
+ROWS = [(name, options) for name, rows in METHODS.items() for options in rows]
+IDS = ["-".join([name, *map(str, options.values())]) for name, options in ROWS]

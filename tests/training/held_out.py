@@ -1,0 +1,23 @@
+"""What the evaluation data says, to be sure that nothing made for training shares it."""
+
+import json
+import re
+from pathlib import Path
+
+PATHS = [
+    Path(__file__).parents[3] / "shared" / "data" / name for name in ("sir/authored.jsonl", "spiral/dev.jsonl")
+]
+
+
+def grams(text: str, size: int = 8) -> set[tuple[str, ...]]:
+    words = re.findall(r"[a-z']+", text.lower().replace("-", " "))
+    return set(zip(*(words[start:] for start in range(size)), strict=False))
+
+
+def held_out_grams(path: Path) -> set[tuple[str, ...]]:
+    found: set[tuple[str, ...]] = set()
+    for line in path.read_text().splitlines():
+        sample = json.loads(line)
+        found |= grams(" ".join(sentence for turn in sample["transcript"] for sentence in turn["text"]))
+        found |= grams(sample["test_question"]["question"])
+    return found
