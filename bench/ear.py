@@ -82,9 +82,8 @@ def main() -> None:
         for file in options.training_text.glob("*.json"):
             known |= {w for said in json.loads(file.read_text()) for s in said for w in normalize(s).split()}
     new = {w for text in references for w in text.split() if w not in known} if known else set()
-    print(
-        f"{len(drawn)} sentences, {sum(len(r.split()) for r in references)} words, {len(new)} words never trained on"
-    )
+    words = sum(len(reference.split()) for reference in references)
+    print(f"{len(drawn)} sentences, {words} words, {len(new)} words never trained on")
     print("| voice | trained on | word error (95 %) | recall of new words |\n|---|---|---|---|")
     for name in options.voices:
         speeches = voice(name, options.voices_files).speak_all([str(text) for text in drawn])

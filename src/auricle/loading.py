@@ -101,11 +101,13 @@ def adapt(model: nn.Module, processor: Any = None) -> SpeechLM:  # noqa: ANN401
 
 
 def _load_mini(given: dict[str, Any]) -> SpeechLM:
-    unknown = given.keys() - {"dtype", "device"}
+    unknown = given.keys() - {"dtype", "device", "device_map"}
     if unknown:
         raise OptionError(f"auricle-mini has no option {', '.join(sorted(unknown))}.")
     from auricle.models.mini.adapter import AuricleMini
 
+    if given.get("dtype") == "auto":
+        del given["dtype"]
     lm: SpeechLM = AuricleMini.load(**given)
     return lm
 

@@ -96,8 +96,8 @@ def profile(
     """Profiles the prefill of a question to a recording, method by method.
 
     Times are medians over `repeats` rounds after one to warm up. A round takes every method in turn, so that a
-    machine that is busy for a moment slows all of them alike. Operations and memory are counted in other runs. Classes
-    that make logits for every token whatever they are asked (Qwen2-Audio, Qwen2.5-Omni) measure above the formula.
+    machine that is busy for a moment slows all of them alike. Operations and memory are counted in other runs.
+    Classes that make logits for every token whatever they are asked (Qwen2-Audio) measure above the formula.
 
     Args:
         lm: the Speech LLM that encoded the recording.

@@ -266,5 +266,7 @@ def test_mini_by_name(monkeypatch, name):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     with pytest.raises(ModelError, match=r"asked for \{'dtype': torch\.bfloat16\}"):
         load(name, dtype="bfloat16")
+    with pytest.raises(ModelError, match=r"asked for \{'device_map': 'auto'\}"):
+        load(name, dtype="auto", device_map="auto")
     with pytest.raises(OptionError, match="no option revision"):
         load(name, revision="main")

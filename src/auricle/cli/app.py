@@ -32,8 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(models_app, name="models")
-if train_app.registered_commands:
-    app.add_typer(train_app, name="train", help="Train auricle-mini.")
+app.add_typer(train_app, name="train", help="Train auricle-mini.")
 
 
 def _version(wanted: bool) -> bool:

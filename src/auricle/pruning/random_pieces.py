@@ -47,7 +47,7 @@ class RandomPieces(Pruner):
 def generator(seed: int, tokens: AudioTokens, query: Query) -> torch.Generator:
     """A generator of its own for each seed, recording length and question.
 
-    With the seed alone, every recording of a benchmark would be cut at the same relative place.
+    With the seed alone, recordings of one length would all be cut at the same place.
     """
     digest = blake2b(f"{seed}\n{len(tokens)}\n{query.text}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest))

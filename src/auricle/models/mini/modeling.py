@@ -37,7 +37,6 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
             encoder_dim=config.audio_config.d_model,
             dim=config.connector_dim,
             layers=config.connector_layers,
-            heads=config.connector_heads,
             llm_dim=config.text_config.hidden_size,
             pieces=len(config.piece_ids),
         )
@@ -51,6 +50,11 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replaces the LLM's token embedding."""
         self.language_model.set_input_embeddings(value)
+
+    def get_decoder(self) -> nn.Module:
+        """The LLM's layers, without the head."""
+        decoder: nn.Module = self.language_model.model
+        return decoder
 
     def hear(self, input_features: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch audio classes"]:
         """CTC logits at 12.5 Hz over the pieces and, last, the blank."""
@@ -107,11 +111,20 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if input_ids is None:
             raise ModelError("Neither input_ids nor inputs_embeds were given; pass one of them.")
         embeds: Tensor = self.get_input_embeddings()(input_ids)
-        if input_features is None or audio_lengths is None:
+        if input_features is None and audio_lengths is None:
             return embeds
+        if input_features is None or audio_lengths is None:
+            raise ModelError(
+                "One of input_features and audio_lengths is missing; pass both, as the processor does."
+            )
         speech: Any = self.get_audio_features(input_features, audio_lengths).pooler_output
-        mask = (input_ids == self.config.audio_token_id)[..., None].expand_as(embeds)
-        return embeds.masked_scatter(mask, speech.to(embeds))
+        mask = input_ids == self.config.audio_token_id
+        if (places := int(mask.sum())) != len(speech):
+            raise ModelError(
+                f"The prompt has {places} placeholders for {len(speech)} speech tokens; expected as many, as the"
+                " processor writes them."
+            )
+        return embeds.masked_scatter(mask[..., None].expand_as(embeds), speech.to(embeds))
 
     def prepare_inputs_for_generation(  # type: ignore[override]
         self,

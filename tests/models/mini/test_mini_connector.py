@@ -1,0 +1,84 @@
+"""The connector: what a speech token is, and the loss that teaches it."""
+
+import pytest
+import torch
+
+from auricle.models.mini.connector import Connector, ctc_loss, greedy
+
+PIECES, DIM = 5, 7
+
+
+@pytest.fixture(scope="module")
+def connector():
+    torch.manual_seed(0)
+    built = Connector(encoder_dim=6, dim=8, layers=1, llm_dim=DIM, pieces=PIECES)
+    torch.nn.init.normal_(built.blank)
+    return built.eval()
+
+
+def sure(indices):
+    """Logits that leave no doubt."""
+    return torch.nn.functional.one_hot(torch.tensor(indices), PIECES + 1).float() * 1000
+
+
+def test_a_sure_frame_is_the_embedding_of_its_piece(connector):
+    table = torch.randn(PIECES, DIM)
+    embeds = connector.embed(sure([3, PIECES, 0])[None], table)[0]
+    assert torch.equal(embeds, torch.stack([table[3], connector.blank, table[0]]))
+
+
+def test_an_unsure_frame_is_the_mean(connector):
+    table = torch.randn(PIECES, DIM)
+    logits = torch.full((1, 1, PIECES + 1), -1000.0)
+    logits[..., [1, 4]] = torch.tensor([0.0, 0.0])
+    torch.testing.assert_close(connector.embed(logits, table)[0, 0], (table[1] + table[4]) / 2)
+
+
+def test_embeddings_have_the_tables_precision(connector):
+    table = torch.randn(PIECES, DIM).bfloat16()
+    assert torch.equal(connector.embed(sure([2])[None], table)[0, 0], table[2])
+
+
+@pytest.mark.parametrize(("frames", "expected"), [(1500, 375), (40, 10), (4, 1)])
+def test_a_quarter_of_the_frames(connector, frames, expected):
+    assert connector(torch.randn(2, frames, 6)).shape == (2, expected, PIECES + 1)
+
+
+def test_greedy():
+    b = PIECES
+    assert greedy(sure([b, 1, 1, b, 1, 2, 2, 0, b, b])) == [1, 1, 2, 0]
+    assert greedy(sure([b, b])) == []
+    assert greedy(sure([3])) == [3]
+
+
+def test_loss_is_the_mean_of_the_samples_losses_per_label():
+    torch.manual_seed(1)
+    logits = torch.randn(3, 12, PIECES + 1)
+    targets = [torch.tensor([1, 2, 2]), torch.tensor([0]), torch.tensor([4, 3, 1, 0, 2])]
+    expected = []
+    for sample, labels in zip(logits, targets, strict=True):
+        loss = torch.nn.functional.ctc_loss(
+            sample.log_softmax(-1), labels, (12,), (len(labels),), blank=PIECES, reduction="sum"
+        )
+        expected.append(loss / len(labels))
+    torch.testing.assert_close(ctc_loss(logits, targets), torch.stack(expected).mean())
+
+
+def test_more_labels_than_frames_do_not_spoil_the_batch():
+    logits = torch.randn(2, 2, PIECES + 1, requires_grad=True)
+    loss = ctc_loss(logits, [torch.tensor([1]), torch.tensor([1, 2, 3, 4])])
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_the_loss_teaches(connector):
+    torch.manual_seed(0)
+    states, targets = torch.randn(2, 32, 6), [torch.tensor([1, 2]), torch.tensor([4, 0, 3])]
+    learner = Connector(encoder_dim=6, dim=8, layers=1, llm_dim=DIM, pieces=PIECES)
+    optimizer = torch.optim.Adam(learner.parameters(), 0.03)
+    for _ in range(60):
+        optimizer.zero_grad()
+        ctc_loss(learner(states), targets).backward()
+        optimizer.step()
+    assert [greedy(logits) for logits in learner(states)] == [[1, 2], [4, 0, 3]]

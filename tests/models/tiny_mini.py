@@ -1,0 +1,70 @@
+"""A tiny random auricle-mini of the real class, with a byte-level tokenizer that is made here."""
+
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, PreTrainedTokenizerFast, WhisperConfig, WhisperFeatureExtractor
+
+from auricle.models.mini.configuration import AuricleMiniConfig
+from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
+from auricle.models.mini.processing import AuricleMiniProcessor
+
+SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>", "<reponame>", "<file_sep>", "<filename>")
+AUDIO_TOKEN_ID = 6  # as in SmolLM2
+PIECES = ("Ġthe", "Ġan", *(prefix + letter for letter in "abcdefghijklmnopqrstuvwxyz'" for prefix in ("Ġ", "")))
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """SmolLM2's special tokens in their places, then the bytes and the two merges that `PIECES` need."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merged = [("Ġ", c) for c in "abcdefghijklmnopqrstuvwxyz'"] + [("h", "e"), ("Ġt", "he"), ("Ġa", "n")]
+    tokens = [*SPECIAL, *alphabet, *("".join(pair) for pair in merged)]
+    bare = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, merged))
+    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bare.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=bare, eos_token="<|im_end|>", pad_token="<|im_end|>")
+    fast.add_special_tokens({"additional_special_tokens": list(SPECIAL)})
+    return fast
+
+
+def config(**text: Any) -> AuricleMiniConfig:
+    vocabulary = tokenizer().get_vocab()
+    audio = WhisperConfig(
+        d_model=16,
+        encoder_layers=1,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        num_mel_bins=80,
+        max_source_positions=1500,
+        init_std=0.3,
+    )
+    options = {
+        "vocab_size": len(vocabulary),
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+        "initializer_range": 0.3,  # answers that vary
+        "tie_word_embeddings": True,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
+    ids = [vocabulary[piece] for piece in PIECES]
+    return AuricleMiniConfig(audio, LlamaConfig(**options | text), ids, connector_dim=16, connector_layers=1)
+
+
+def model(seed: int = 0, **text: Any) -> AuricleMiniForConditionalGeneration:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        built = AuricleMiniForConditionalGeneration(config(**text)).eval()
+        for last in (built.connector.ear[-1], built.connector.speller[-1]):
+            torch.nn.init.normal_(last.weight, std=0.5)  # else it hardly hears a difference
+        return built
+
+
+def processor() -> AuricleMiniProcessor:
+    return AuricleMiniProcessor(WhisperFeatureExtractor(feature_size=80), tokenizer())

@@ -1,0 +1,121 @@
+"""The programs in bench/: their sums, and that they run."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import auricle
+from auricle.audio import SAMPLE_RATE
+from fakes import FakeSpeechLM
+from training.fake_speech import fake_voice
+
+BENCH = Path(__file__).parent.parent / "bench"
+SAMPLE = {
+    "id": "talk_1",
+    "transcript": [
+        {"speaker": "spk_1", "text": ["The boat is red.", "It lies in the harbor."]},
+        {"speaker": "spk_2", "text": ["Good."]},
+    ],
+    "key_sentence": "It lies in the harbor.",
+    "test_question": {
+        "question": "Where does the boat lie?",
+        "choices": {"A": "Harbor", "B": "Lake", "C": "Garage", "D": "River"},
+        "correct_answer": "A",
+    },
+}
+
+
+def module(name):
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", BENCH / f"{name}.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.fixture
+def ear():
+    return module("ear")
+
+
+@pytest.fixture
+def retrieval(monkeypatch, tmp_path):
+    loaded = module("retrieval")
+    (tmp_path / "data.jsonl").write_text(json.dumps(SAMPLE) + "\n" + json.dumps(SAMPLE | {"id": "talk_2"}) + "\n")
+    monkeypatch.setattr(loaded, "DATA", tmp_path / "data.jsonl")
+    monkeypatch.setattr(loaded, "voice", fake_voice)
+    return loaded
+
+
+def test_recall_counts_words_where_they_stand(ear):
+    references, heard = ["the lantern is red", "a lantern"], ["the lantern red lantern", "a latern"]
+    assert ear.recall(references, heard, {"lantern"}) == (1, 2)
+    assert ear.recall(references, heard, {"lantern", "red"}) == (2, 3)
+    assert ear.recall(references, heard, set()) == (0, 0)
+
+
+def test_the_interval_of_the_ear_holds_the_rate(ear):
+    rng = np.random.default_rng(0)
+    words = rng.integers(5, 20, 60)
+    errors = rng.binomial(words, 0.2)
+    low, high = ear.interval(errors.tolist(), words.tolist())
+    assert low < errors.sum() / words.sum() < high
+    assert 0.05 < high - low < 0.15
+
+
+def test_the_interval_of_retrieval(retrieval):
+    assert retrieval.interval({"a": [1.0, 1.0], "b": [1.0, 1.0]}) == "1.000"
+    rng = np.random.default_rng(0)
+    text = retrieval.interval({str(i): [float(rng.random() < 0.5)] * 2 for i in range(48)})
+    mean, low, high = (float(word.strip("()")) for word in text.replace(" to ", " ").split())
+    assert low < mean < high
+    assert 0.2 < high - low < 0.35  # as of 48 samples, not of 96
+
+
+def test_key_sentences_are_where_they_are_said(retrieval, tmp_path):
+    found = list(retrieval.recordings(["flite/slt", "flite/awb"], tmp_path, tmp_path / "work", 0))
+    assert [sample["id"] for sample, *_ in found] == ["talk_1", "talk_1", "talk_2", "talk_2"]
+    for _, wav, (start, end) in found:
+        waveform = auricle.load_audio(wav)
+        assert waveform[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)].std() > 0.01
+        around = waveform[int((start - 0.1) * SAMPLE_RATE) : int(start * SAMPLE_RATE) - 100]
+        assert np.abs(around).max() < 1e-3
+    stamps = [wav.stat().st_mtime_ns for _, wav, _ in found]
+    again = list(retrieval.recordings(["flite/slt", "flite/awb"], tmp_path, tmp_path / "work", 0))
+    assert [wav.stat().st_mtime_ns for _, wav, _ in again] == stamps
+    assert [span for *_, span in again] == [span for *_, span in found]
+
+
+@pytest.mark.parametrize("what", ["recall", "answers"])
+def test_retrieval_runs(retrieval, what, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(auricle, "load", lambda _: FakeSpeechLM())
+    arguments = [what, "--voices-files", str(tmp_path), "--work", str(tmp_path / "work")]
+    methods = ["full", "SpeechPrune 0.6", "RandomCrop 0.6"]
+    monkeypatch.setattr("sys.argv", ["retrieval.py", *arguments, "--methods", *methods])
+    retrieval.main()
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert head.split(" | ")[1] == "tokens kept"
+    cells = [row.strip("| ").split(" | ") for row in rows]
+    assert [cell[0] for cell in cells] == methods
+    assert [float(cell[1]) for cell in cells] == pytest.approx([1.0, 0.4, 0.4], abs=0.01)
+    if what == "recall":
+        assert cells[0][2] == "1.000"
+
+
+def test_every_method_of_the_table_is_made(retrieval):
+    table = retrieval.methods(3)
+    assert len(table) == 2 + 4 * 6
+    assert table["RandomCrop 0.4"] == auricle.RandomCrop(0.4, 3)
+    assert table["SpeechPrune, phase 2 0.8"] == auricle.SpeechPrune(0.8, phase="attention")
+
+
+def test_the_authored_samples_are_whole(retrieval, ear):
+    samples = [json.loads(line) for line in ear.DATA.read_text().splitlines()]
+    for sample in samples:
+        said = [sentence for turn in sample["transcript"] for sentence in turn["text"]]
+        assert said.count(sample["key_sentence"]) == 1
+        assert sample["test_question"]["correct_answer"] in sample["test_question"]["choices"]
+    assert len({sample["id"] for sample in samples}) == len(samples)
+    assert len(ear.sentences()) > 200

@@ -1,0 +1,158 @@
+"""The stages and their commands, with tiny parts in the places of the real ones."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+from fake_speech import DIM, tiny_encoder
+from safetensors.torch import load_file
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from auricle.cli import main
+from auricle.errors import TrainingError
+from auricle.models.mini import assembly, wheels
+from auricle.models.mini.pieces import Pieces
+from auricle.training import recordings, speech, stages
+from auricle.training.align import AlignRecipe
+from auricle.training.instruct import InstructRecipe
+from auricle.training.speech import save_shard, shard_path
+from models import tiny_mini
+
+ALIGN = AlignRecipe(epochs=2, batch_size=2)
+INSTRUCT = InstructRecipe(epochs=1, batch_size=1, rank=2)
+
+
+def fake_build(made, make, recipe, folder, shards, processes):
+    """Shards of random states."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(shards):
+        if not shard_path(folder, index).exists():
+            made.append((make, recipe, index))
+            about = [["The boat."], ["A lamp."]]
+            if make is recordings.make_shard:
+                about = [{"lengths": [20], "questions": [["Where?", "Here"]], "text": "Here."}] * 2
+            save_shard(shard_path(folder, index), torch.randn(2, 400, 16).bfloat16(), about)
+            yield index
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """Tiny parts; the shards that were made."""
+    made = []
+    tokenizer = tiny_mini.tokenizer()
+
+    def assemble(base, trained):
+        model = tiny_mini.model()
+        if (trained / "connector.safetensors").exists():
+            model.connector.load_state_dict(load_file(trained / "connector.safetensors"))
+        return model.to(torch.bfloat16), tokenizer
+
+    monkeypatch.setenv("AURICLE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(wheels, "pull", lambda *_: tmp_path)
+    monkeypatch.setattr(assembly, "load_tokenizer", lambda _: tokenizer)
+    monkeypatch.setattr(assembly, "load_encoder", lambda _: tiny_encoder().state_dict())
+    monkeypatch.setattr(assembly, "whisper_config", lambda: tiny_encoder().config)
+    monkeypatch.setattr(assembly, "assemble", assemble)
+    monkeypatch.setattr(stages, "PIECES_SENTENCES", 50)
+    monkeypatch.setattr(stages, "PIECES", 80)
+    monkeypatch.setattr(speech, "build", lambda *given: fake_build(made, *given))
+    # All pieces that the tiny tokenizer has, so that they fit the tiny model.
+    monkeypatch.setattr(stages, "fit", lambda *_: Pieces(dict.fromkeys(tiny_mini.PIECES, -1.0)))
+    return made
+
+
+def test_both_stages(tiny, tmp_path):
+    output = tmp_path / "run"
+    stages.run_align(output, 2, 1, ALIGN)
+    trained = load_file(output / "connector.safetensors")
+    fresh = tiny_mini.model().connector.state_dict()
+    assert trained.keys() == fresh.keys()
+    assert {weight.dtype for weight in trained.values()} == {torch.bfloat16}
+    assert any(not torch.equal(weight, fresh[name].bfloat16()) for name, weight in trained.items())
+    assert [make for make, *_ in tiny] == [speech.make_shard] * 2
+    encoder = WhisperEncoder.from_pretrained(output / "encoder")
+    assert encoder.dtype == torch.bfloat16
+    assert encoder.config.d_model == DIM
+    assert Pieces.load(output / "pieces.json").names == tiny_mini.PIECES
+
+    stages.run_instruct(output, 1, 1, 1, INSTRUCT)
+    assert [make for make, *_ in tiny[2:]] == [recordings.make_shard]
+    assert (output / "lora" / "adapter_model.safetensors").exists()
+    notes = json.loads((output / "recipe.json").read_text())
+    assert notes == {
+        "align": {**asdict(ALIGN), "shards": 2, "windows": 4},
+        "instruct": {**asdict(INSTRUCT), "shards": 1, "conversations": 3},
+    }
+    with pytest.raises(TrainingError, match="is trained already"):
+        stages.run_instruct(output, 1, 1, 1, INSTRUCT)
+
+
+def test_what_was_prepared_is_not_prepared_again(tiny, tmp_path, monkeypatch):
+    first = stages._prepare(tmp_path / "run", 3)
+    assert first.seed == 3
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    monkeypatch.setattr(assembly, "load_encoder", None)
+    monkeypatch.setattr(stages, "fit", None)
+    assert stages._prepare(tmp_path / "run", 3) == first
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_kill_while_preparing(tiny, tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WhisperEncoder, "save_pretrained", killed)
+        with pytest.raises(KeyboardInterrupt):
+            stages._prepare(tmp_path / "run", 0)
+    assert not (tmp_path / "run" / "encoder").exists()
+    stages._prepare(tmp_path / "run", 0)
+    assert WhisperEncoder.from_pretrained(tmp_path / "run" / "encoder").config.d_model == DIM
+
+
+def test_stage_two_needs_stage_one(tiny, tmp_path):
+    with pytest.raises(TrainingError, match="run 'auricle train align' to its end first"):
+        stages.run_instruct(tmp_path / "run", 1, 1, 1, INSTRUCT)
+    assert tiny == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--help"], ["align", "instruct"]),
+        (["align", "--help"], ["--shards", "--epochs", "--learning-rate", "--batch-size", "--processes", "--seed"]),
+        (["instruct", "--help"], ["--transcriptions", "--rank", "--output"]),
+    ],
+)
+def test_help(arguments, words, capsys):
+    assert main(["train", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in words)
+
+
+def test_options_reach_the_stages(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(stages, "run_align", lambda *options: given.append(options))
+    monkeypatch.setattr(stages, "run_instruct", lambda *options: given.append(options))
+    out = ["--output", str(tmp_path), "--processes", "3", "--seed", "5", "--batch-size", "4", "--epochs", "2"]
+    assert main(["train", "align", *out, "--shards", "7", "--learning-rate", "0.1"]) == 0
+    options = ["--shards", "6", "--transcriptions", "9", "--rank", "8", "--learning-rate", "0.2"]
+    assert main(["train", "instruct", *out, *options]) == 0
+    assert given == [
+        (tmp_path, 7, 3, AlignRecipe(epochs=2, learning_rate=0.1, batch_size=4, seed=5)),
+        (tmp_path, 6, 9, 3, InstructRecipe(epochs=2, learning_rate=0.2, batch_size=4, rank=8, seed=5)),
+    ]
+
+
+def test_defaults_are_the_recipes(monkeypatch):
+    given = []
+    monkeypatch.setattr(stages, "run_align", lambda *options: given.append(options[-1]))
+    monkeypatch.setattr(stages, "run_instruct", lambda *options: given.append(options[-1]))
+    assert main(["train", "align"]) == main(["train", "instruct"]) == 0
+    assert given == [AlignRecipe(), InstructRecipe()]
+
+
+def test_an_error_is_one_sentence(tiny, tmp_path, capsys):
+    assert main(["train", "instruct", "--output", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
