@@ -50,7 +50,7 @@ def retrieval(monkeypatch, tmp_path):
 
 
 def test_recall_counts_words_where_they_stand(ear):
-    references, heard = ["the lantern is red", "a lantern"], ["the lantern red lantern", "a latern"]
+    references, heard = ["the lantern is red", "a lantern"], ["the lantern red", "a latern"]
     assert ear.recall(references, heard, {"lantern"}) == (1, 2)
     assert ear.recall(references, heard, {"lantern", "red"}) == (2, 3)
     assert ear.recall(references, heard, set()) == (0, 0)

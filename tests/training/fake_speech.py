@@ -13,7 +13,9 @@ from auricle.synthesis.base import Speech, Voice
 from auricle.training.speech import SpeechRecipe
 
 DIM = 16
-VOICES = {"flite/slt": 0.5, "piper/joe": 0.3, "flite/awb": 0.1, "flite/rms": 0.1}
+VOICES = {"flite/slt": 0.4, "piper/joe": 0.3, "flite/awb": 0.1, "flite/rms": 0.1} | {
+    f"espeak/en-us+{variant}": 0.02 for variant in ("f1", "f2", "m1", "m2", "m3")
+}
 
 
 @dataclass(frozen=True)

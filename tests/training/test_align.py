@@ -30,7 +30,7 @@ def connector(seed=0):
 
 
 def recipe(**changes):
-    return AlignRecipe(**({"epochs": 12, "learning_rate": 1e-2, "batch_size": 2} | changes))
+    return AlignRecipe(**({"epochs": 12.0, "learning_rate": 1e-2, "batch_size": 2} | changes))
 
 
 def test_shards(folder):
@@ -133,7 +133,7 @@ def test_the_loss_falls(folder, tmp_path):
     data = Shards(folder, PIECES)
     batch = collate([data[i] for i in range(5)])
     before = Alignment(made).eval()(**batch)["loss"]
-    trained = align(made, data, recipe(epochs=30, batch_size=5), tmp_path / "out")
+    trained = align(made, data, recipe(epochs=30.0, batch_size=5), tmp_path / "out")
     assert trained is made
     assert not trained.training
     assert steps(tmp_path / "out") == (30, 30)

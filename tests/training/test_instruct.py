@@ -17,6 +17,8 @@ from models import tiny_mini
 
 TURNS = (("Where is it?", "The harbor"), ("Who?", "Anna"), ("When does it end?", "May the third"))
 DIM = 32
+# peft asks transformers for an attribute by its old name.
+peft_warns = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def conversations(model, tokenizer, count=8, seed=0):
 def read(example, model, tokenizer):
     """The text of an example, found again by its embeddings; speech is marked with `<filename>`."""
     table = model.language_model.model.embed_tokens.weight
-    distances = torch.cdist(example["inputs_embeds"], table)
+    distances = torch.cdist(example["inputs_embeds"], table, compute_mode="donot_use_mm_for_euclid_dist")
     ids = distances.argmin(1)
     ids[distances.min(1).values > 1e-4] = tiny_mini.AUDIO_TOKEN_ID
     return ids
@@ -125,6 +127,7 @@ def test_nothing_to_listen_to(model, tmp_path):
         listen(model, tmp_path)
 
 
+@peft_warns
 def test_the_lora_learns_and_can_be_merged(tokenizer, shards, tmp_path):
     folder, *_ = shards
     model = tiny_mini.model()
@@ -135,7 +138,7 @@ def test_the_lora_learns_and_can_be_merged(tokenizer, shards, tmp_path):
     batch = {"inputs_embeds": example["inputs_embeds"][None], "labels": example["labels"][None]}
     with torch.no_grad():
         before = base(**batch).loss
-    recipe = InstructRecipe(epochs=10, learning_rate=2e-2, batch_size=1, rank=2)
+    recipe = InstructRecipe(epochs=10.0, learning_rate=2e-2, batch_size=1, rank=2)
     model.language_model.config.name_or_path = str(tmp_path / "secret")
     instruct(model, tokenizer, talks, recipe, tmp_path / "out")
     state = json.loads((tmp_path / "out" / "checkpoint-20" / "trainer_state.json").read_text())

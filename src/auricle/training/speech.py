@@ -167,7 +167,7 @@ def load_encoder(folder: Path) -> WhisperEncoder:
 
 @torch.inference_mode()
 def encode_windows(
-    encoder: WhisperEncoder, waveforms: Sequence[Waveform]
+    encoder: WhisperEncoder, waveforms: Sequence[Float[np.ndarray, "_"]]
 ) -> Float[Tensor, "windows frames encoder_dim"]:
     """Encoder states at 50 Hz of windows of at most 30 s, each padded with silence to 30 s."""
     extractor = WhisperFeatureExtractor(feature_size=encoder.config.num_mel_bins)

@@ -91,6 +91,6 @@ def render(text: str) -> str:
 
 
 def _best_dtype() -> torch.dtype:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in older releases
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older releases
     fast = capabilities.get("avx512_bf16", False)
     return torch.bfloat16 if fast else torch.float32

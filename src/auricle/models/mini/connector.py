@@ -114,7 +114,7 @@ def greedy(logits: Float[Tensor, "audio classes"]) -> list[int]:
     return [index for index in best if index != blank]
 
 
-def ctc_loss(logits: Float[Tensor, "batch audio classes"], targets: list[Int[Tensor, "..."]]) -> Float[Tensor, ""]:
+def ctc_loss(logits: Float[Tensor, "batch audio classes"], targets: list[Int[Tensor, "_"]]) -> Float[Tensor, ""]:
     """Mean over the batch of the CTC loss per label (Graves et al. 2006)."""
     log_probs = logits.float().log_softmax(-1).transpose(0, 1)
     frames = torch.full((len(targets),), log_probs.shape[0], dtype=torch.long)

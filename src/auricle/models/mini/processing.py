@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 
 from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform, windows
@@ -62,7 +63,7 @@ class AuricleMiniProcessor(ProcessorMixin):
         return BatchFeature({**encoded, "input_features": features, "audio_lengths": lengths})
 
     def features(
-        self, waveforms: Sequence[Waveform], sampling_rate: int = SAMPLE_RATE
+        self, waveforms: Sequence[Float[np.ndarray, "_"]], sampling_rate: int = SAMPLE_RATE
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-mel features of windows of at most 30 s, padded to 30 s, and the speech tokens that each takes."""
         extracted = self.feature_extractor(
