@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from auricle.models.mini.connector import Connector, ctc_loss, greedy
+from auricle.models.mini.connector import ALPHABET, Connector, ctc_loss, greedy
+from auricle.models.mini.pieces import normalize
 
 PIECES, DIM = 5, 7
 
@@ -82,3 +83,34 @@ def test_the_loss_teaches(connector):
         ctc_loss(learner(states), targets).backward()
         optimizer.step()
     assert [greedy(logits) for logits in learner(states)] == [[1, 2], [4, 0, 3]]
+
+
+def test_letters_are_half_the_frames(connector):
+    letters = connector.letters(torch.randn(2, 40, 6))
+    assert letters.shape == (2, 20, len(ALPHABET) + 1)
+    assert connector.spell(letters).shape == (2, 10, PIECES + 1)
+
+
+def test_pieces_are_spelled_from_letters_alone(connector):
+    states = torch.randn(1, 40, 6)
+    letters = connector.letters(states)
+    assert torch.equal(connector(states), connector.spell(letters))
+    # Adding to all logits of a frame changes no probability.
+    shifted = letters + torch.randn(1, 20, 1)
+    torch.testing.assert_close(connector.spell(shifted), connector.spell(letters), atol=1e-5, rtol=0)
+
+
+def test_what_is_far_is_not_heard(connector):
+    """So that a window's silence, or another sentence, does not change how a word is heard."""
+    states = torch.randn(1, 400, 6)
+    other = states.clone()
+    other[:, 200:] = torch.randn(1, 200, 6)
+    logits, changed = connector(states), connector(other)
+    torch.testing.assert_close(changed[:, :40], logits[:, :40], atol=1e-5, rtol=0)
+    assert (changed[:, 55:] - logits[:, 55:]).abs().max() > 1e-3
+
+
+def test_every_text_has_letters():
+    text = "".join(map(chr, range(32, 1000)))
+    assert set(normalize(f"don't {text}")) <= set(ALPHABET)
+    assert len(set(ALPHABET)) == len(ALPHABET)
