@@ -78,6 +78,8 @@ def test_key_sentences_are_where_they_are_said(retrieval, tmp_path):
     found = list(retrieval.recordings(["flite/slt", "flite/awb"], tmp_path, tmp_path / "work", 0))
     assert [sample["id"] for sample, *_ in found] == ["talk_1", "talk_1", "talk_2", "talk_2"]
     for _, wav, (start, end) in found:
+        assert end - start == pytest.approx(5 * 0.3, abs=0.05)  # its words, behind the first sentence
+        assert start > 4 * 0.3
         waveform = auricle.load_audio(wav)
         assert waveform[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)].std() > 0.01
         around = waveform[int((start - 0.1) * SAMPLE_RATE) : int(start * SAMPLE_RATE) - 100]

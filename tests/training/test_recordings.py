@@ -1,6 +1,7 @@
 """Shards of whole recordings with questions."""
 
 import json
+from itertools import islice
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from fake_speech import DIM, fake_voice, recipe
 from safetensors.torch import load_file
 
 from auricle.training import recordings
+from auricle.training.dialogues import samples
 from auricle.training.speech import shard_path
 
 RECORDINGS = 3
@@ -65,3 +67,11 @@ def test_questions_have_answers_that_are_said(shards):
         assert all(question.endswith("?") for question in questions)
         assert len(set(questions)) == len(questions) > 0
         assert all(answer.casefold() in one["text"].casefold() for _, answer in one["questions"])
+
+
+def test_the_first_question_is_about_the_key_sentence():
+    for sample in islice(samples(3, words=60), 20):
+        (question, answer), *others = recordings._questions(sample)
+        assert question == sample.question
+        assert answer.casefold() in sample.key_sentence.casefold()
+        assert tuple(others) == sample.others
