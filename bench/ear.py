@@ -21,6 +21,7 @@ from auricle.models.mini.connector import greedy
 from auricle.models.mini.pieces import Pieces, normalize
 from auricle.synthesis import voice
 from auricle.synthesis.dialogue import resample, trim
+from auricle.training.speech import load_shard
 
 DATA = Path(__file__).parent.parent / "data/sir/authored.jsonl"
 TRAINED = ("flite/slt", "flite/awb", "flite/rms", "flite/kal16", "piper/joe", "espeak/en-us")
@@ -79,8 +80,8 @@ def main() -> None:
     references = [normalize(str(text)) for text in drawn]
     known: set[str] = set()
     if options.training_text:
-        for file in options.training_text.glob("*.json"):
-            known |= {w for said in json.loads(file.read_text()) for s in said for w in normalize(s).split()}
+        for file in options.training_text.glob("*.safetensors"):
+            known |= {word for recording in load_shard(file) for word in normalize(recording.text).split()}
     new = {w for text in references for w in text.split() if w not in known} if known else set()
     words = sum(len(reference.split()) for reference in references)
     print(f"{len(drawn)} sentences, {words} words, {len(new)} words never trained on")

@@ -96,7 +96,7 @@ def test_vary_draws_the_mixture_that_it_says(sound: np.ndarray, monkeypatch: pyt
     for _ in range(4000):
         levels.append(decibels(augment.vary(quiet, RATE, draw)))
     shares = {name: number / 4000 for name, number in calls.items()}
-    assert shares == pytest.approx({"add_noise": 0.6, "echo": 0.2, "telephone": 0.05}, abs=0.02)
+    assert shares == pytest.approx({"add_noise": 0.4, "echo": 0.133, "telephone": 0.033}, abs=0.02)
     assert 5 <= min(snrs) < 6
     assert 29 < max(snrs) <= 30
     assert -35.01 < min(levels) < -34

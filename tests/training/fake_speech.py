@@ -41,7 +41,7 @@ def tiny_encoder():
     torch.manual_seed(0)
     config = WhisperConfig(
         d_model=DIM,
-        encoder_layers=1,
+        encoder_layers=3,
         encoder_attention_heads=2,
         encoder_ffn_dim=32,
         num_mel_bins=80,

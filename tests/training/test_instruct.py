@@ -6,12 +6,24 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from auricle.errors import TrainingError
 from auricle.models.mini import assembly
 from auricle.models.mini.adapter import render
+from auricle.models.mini.ear import Ear
+from auricle.models.mini.pieces import Pieces
 from auricle.models.mini.processing import AUDIO_TOKEN
-from auricle.training.instruct import IGNORED, Conversation, Conversations, InstructRecipe, instruct, listen
-from auricle.training.speech import save_shard, shard_path
+from auricle.training import instruct as instructing
+from auricle.training.instruct import (
+    IGNORED,
+    Conversation,
+    Conversations,
+    InstructRecipe,
+    collate,
+    instruct,
+    listen,
+    read,
+)
+from auricle.training.speech import Recording, save_shard, shard_path
+from auricle.training.voicing import Said
 from auricle.transcribing import INSTRUCTION
 from models import tiny_mini
 
@@ -31,12 +43,13 @@ def model():
     return tiny_mini.model()
 
 
-def conversations(model, tokenizer, count=8, seed=0):
-    speech = torch.randn(9, DIM)
-    return speech, Conversations([Conversation(speech, TURNS)] * count, model, tokenizer, seed)
+def conversations(model, tokenizer, count=8, seed=0, blanks=0):
+    """The last `blanks` of nine speech tokens are blank."""
+    speech, blank = torch.randn(9, DIM), torch.arange(9) >= 9 - blanks
+    return speech, Conversations([Conversation(speech, blank, TURNS)] * count, model, tokenizer, seed)
 
 
-def read(example, model, tokenizer):
+def read_back(example, model, tokenizer):
     """The text of an example, found again by its embeddings; speech is marked with `<filename>`."""
     table = model.language_model.model.embed_tokens.weight
     distances = torch.cdist(example["inputs_embeds"], table, compute_mode="donot_use_mm_for_euclid_dist")
@@ -48,7 +61,7 @@ def read(example, model, tokenizer):
 def test_only_answers_are_learned(model, tokenizer):
     _, data = conversations(model, tokenizer)
     for example in data:
-        ids, labels = read(example, model, tokenizer), example["labels"]
+        ids, labels = read_back(example, model, tokenizer), example["labels"]
         learned = labels != IGNORED
         assert torch.equal(labels[learned], ids[learned])
         starts = (learned & ~learned.roll(1)).nonzero()[:, 0].tolist()
@@ -59,7 +72,7 @@ def test_only_answers_are_learned(model, tokenizer):
 def test_a_conversation_reads_as_the_adapters_prompt(model, tokenizer):
     speech, data = conversations(model, tokenizer)
     for example in data:
-        ids = read(example, model, tokenizer)
+        ids = read_back(example, model, tokenizer)
         text = tokenizer.decode(ids).replace(AUDIO_TOKEN * len(speech), AUDIO_TOKEN)
         first, *others = text.split("\n<|im_start|>user\n")[1:]
         questions = [part.split("<|im_end|>")[0] for part in (first.removeprefix(f"{AUDIO_TOKEN}\n"), *others)]
@@ -71,12 +84,30 @@ def test_a_conversation_reads_as_the_adapters_prompt(model, tokenizer):
         assert torch.equal(example["inputs_embeds"][start : start + 9], speech)
 
 
-def test_the_order_of_the_questions_is_drawn_once(model, tokenizer):
-    _, data = conversations(model, tokenizer)
-    orders = [tuple(example["labels"].tolist()) for example in data]
-    assert len(set(orders)) > 1
-    assert orders == [tuple(example["labels"].tolist()) for example in conversations(model, tokenizer)[1]]
-    assert orders != [tuple(example["labels"].tolist()) for example in conversations(model, tokenizer, seed=1)[1]]
+def test_the_order_of_the_questions_is_drawn(model, tokenizer):
+    def orders(seed, epochs=1):
+        _, data = conversations(model, tokenizer, seed=seed)
+        return [[tuple(data[i]["labels"].tolist()) for i in range(len(data))] for _ in range(epochs)]
+
+    assert len(set(orders(0)[0])) > 1
+    assert orders(0, 2) == orders(0, 2)
+    assert orders(0) != orders(1)
+    first, second = orders(0, 2)
+    assert first != second
+
+
+def test_some_blanks_are_left_out_and_nothing_else(model, tokenizer):
+    speech, data = conversations(model, tokenizer, count=60, blanks=6)
+    kept = []
+    for example in data:
+        ids = read_back(example, model, tokenizer)
+        places = (ids == tiny_mini.AUDIO_TOKEN_ID).nonzero()[:, 0]
+        found = example["inputs_embeds"][places]
+        assert torch.equal(found[:3], speech[:3])
+        assert all((speech[3:] == row).all(1).any() for row in found[3:])
+        kept.append(len(found))
+    assert kept.count(9) >= 0.25 * 60
+    assert min(kept) <= 4
 
 
 @pytest.fixture
@@ -84,56 +115,83 @@ def shards(tmp_path):
     """Two recordings with questions, and two windows to transcribe, with the states of each."""
     torch.manual_seed(0)
     talks, windows = torch.randn(3, 1500, 16).bfloat16(), torch.randn(2, 1500, 16).bfloat16()
-    about = [
-        {"lengths": [375, 10], "questions": TURNS[:2], "text": "x"},
-        {"lengths": [100], "questions": TURNS[2:], "text": "y"},
+    end = (Said("x", 30.0),)
+    one = [Recording((end, end), (375, 10), TURNS[:2]), Recording((end,), (100,), TURNS[2:])]
+    save_shard(shard_path(tmp_path, 0), talks, one)
+    two = [
+        Recording(((Said("One.", 3.0), Said("Two.", 5.0)),), (60,)),
+        Recording(((Said("Three.", 9.0),),), (375,)),
     ]
-    (tmp_path / "recordings").mkdir()
-    (tmp_path / "speech").mkdir()
-    save_shard(shard_path(tmp_path / "recordings", 0), talks, about)
-    save_shard(shard_path(tmp_path / "speech", 0), windows[:1], [["One.", "Two."]])
-    save_shard(shard_path(tmp_path / "speech", 1), windows[1:], [["Three."]])
-    return tmp_path, talks, windows
+    save_shard(shard_path(tmp_path, 1), windows, two)
+    return [shard_path(tmp_path, 0), shard_path(tmp_path, 1)], talks, windows
+
+
+@pytest.fixture
+def unmasked(monkeypatch):
+    monkeypatch.setattr(instructing, "mask", lambda batch, frames: torch.ones(batch, frames, dtype=torch.bool))
 
 
 def heard(model, states):
     with torch.no_grad():
         table = model.language_model.model.embed_tokens.weight[model.config.piece_ids]
-        return model.connector.embed(model.connector(states[None].float()), table)[0]
+        logits = Ear(model)(states[None].float())
+        return model.connector.embed(logits, table)[0], logits[0].argmax(-1) == logits.shape[-1] - 1
 
 
-def test_listening_to_recordings(model, shards):
-    folder, talks, _ = shards
-    first, second = listen(model, folder / "recordings")
-    assert first.turns == TURNS[:2]
+def test_listening_to_talks(model, shards, unmasked):
+    paths, talks, _ = shards
+    first, second = listen(model, paths[:1])
+    assert first.turns == (("Where is it?", "The harbor"), ("Who?", "Anna"))
     assert second.turns == TURNS[2:]
-    expected = torch.cat([heard(model, talks[0]), heard(model, talks[1])[:10]])
-    torch.testing.assert_close(first.speech, expected, atol=1e-4, rtol=0)
-    torch.testing.assert_close(second.speech, heard(model, talks[2])[:100], atol=1e-4, rtol=0)
+    for found, parts in ((first, [(talks[0], 375), (talks[1], 10)]), (second, [(talks[2], 100)])):
+        expected = [(heard(model, states), length) for states, length in parts]
+        speech = torch.cat([tokens[:length] for (tokens, _), length in expected])
+        torch.testing.assert_close(found.speech, speech, atol=1e-4, rtol=0)
+        assert torch.equal(found.blank, torch.cat([blank[:length] for (_, blank), length in expected]))
 
 
-def test_listening_to_windows(model, shards):
-    folder, _, windows = shards
-    first, second = listen(model, folder / "speech")
+def test_listening_to_sentences(model, shards, unmasked):
+    paths, _, windows = shards
+    first, second = listen(model, paths[1:])
     assert first.turns == ((INSTRUCTION, "One. Two."),)
     assert second.turns == ((INSTRUCTION, "Three."),)
-    torch.testing.assert_close(second.speech, heard(model, windows[1]), atol=1e-4, rtol=0)
-    assert len(listen(model, folder / "speech", 1)) == 1
-    assert listen(model, folder / "speech", 0) == []
+    torch.testing.assert_close(second.speech, heard(model, windows[1])[0], atol=1e-4, rtol=0)
+    assert len(first.speech) == 60
 
 
-def test_nothing_to_listen_to(model, tmp_path):
-    with pytest.raises(TrainingError, match="no recordings"):
-        listen(model, tmp_path)
+def test_parts_are_silenced_as_in_the_ears_training(model, shards):
+    paths, talks, _ = shards
+    (first, _) = listen(model, paths[:1])
+    assert (first.speech[:375] - heard(model, talks[0])[0]).abs().max() > 1e-3
+
+
+def test_reading(model):
+    pieces = Pieces(dict.fromkeys(tiny_mini.PIECES, -1.0))
+    (found,) = read(model, pieces, [("The an!", [("Which?", "no article")])])
+    table = model.language_model.model.embed_tokens.weight
+    vocabulary = tiny_mini.tokenizer().get_vocab()
+    assert torch.equal(found.speech, table[[vocabulary["Ġthe"], vocabulary["Ġan"]]])
+    assert not found.blank.any()
+    assert found.turns == (("Which?", "No article"),)
+
+
+def test_the_loss_is_that_of_the_whole_prompt(model, tokenizer):
+    _, data = conversations(model, tokenizer)
+    example, llm = data[0], model.language_model
+    with torch.no_grad():
+        whole = llm(inputs_embeds=example["inputs_embeds"][None], labels=example["labels"][None])
+        learned = llm(**collate([example]))
+    assert learned.logits.shape[1] == (example["labels"] != IGNORED).sum() < whole.logits.shape[1]
+    torch.testing.assert_close(learned.loss, whole.loss)
 
 
 @peft_warns
 def test_the_lora_learns_and_can_be_merged(tokenizer, shards, tmp_path):
-    folder, *_ = shards
+    paths, *_ = shards
     model = tiny_mini.model()
     base = LlamaForCausalLM(model.config.text_config).eval()
     base.load_state_dict(model.language_model.state_dict())
-    talks = listen(model, folder / "recordings")
+    talks = listen(model, paths[:1])
     example = Conversations(talks, model, tokenizer, 0)[1]
     batch = {"inputs_embeds": example["inputs_embeds"][None], "labels": example["labels"][None]}
     with torch.no_grad():

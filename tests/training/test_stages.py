@@ -12,28 +12,33 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from auricle.cli import main
 from auricle.errors import TrainingError
 from auricle.models.mini import assembly, wheels
+from auricle.models.mini.ear import Ear
 from auricle.models.mini.pieces import Pieces
-from auricle.training import recordings, speech, stages
+from auricle.synthesis import Turn
+from auricle.training import speech, stages
 from auricle.training.align import AlignRecipe
 from auricle.training.instruct import InstructRecipe
-from auricle.training.speech import save_shard, shard_path
+from auricle.training.speech import Recording, save_shard, shard_path
+from auricle.training.talks import Question, Talk
+from auricle.training.voicing import Said
 from models import tiny_mini
 
-ALIGN = AlignRecipe(epochs=2.0, batch_size=2)
+ALIGN = AlignRecipe(connector_epochs=1.0, epochs=2.0, batch_size=2)
 # peft asks transformers for an attribute by its old name.
 peft_warns = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 INSTRUCT = InstructRecipe(epochs=1.0, batch_size=1, rank=2)
 
 
 def fake_build(made, make, recipe, folder, shards, processes):
-    """Shards of random states."""
+    """Shards of random states: a talk with a question, and a sentence."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(shards):
         if not shard_path(folder, index).exists():
             made.append((make, recipe, index))
-            about = [["The boat."], ["A lamp."]]
-            if make is recordings.make_shard:
-                about = [{"lengths": [20], "questions": [["Where?", "Here"]], "text": "Here."}] * 2
+            about = [
+                Recording(((Said("The boat.", 8.0),),), (20,), (("Where?", "Here"),)),
+                Recording(((Said("A lamp.", 8.0),),), (30,)),
+            ]
             save_shard(shard_path(folder, index), torch.randn(2, 400, 16).bfloat16(), about)
             yield index
 
@@ -46,8 +51,8 @@ def tiny(monkeypatch, tmp_path):
 
     def assemble(base, trained):
         model = tiny_mini.model()
-        if (trained / "connector.safetensors").exists():
-            model.connector.load_state_dict(load_file(trained / "connector.safetensors"))
+        if (trained / "ear.safetensors").exists():
+            Ear(model).load_state_dict(load_file(trained / "ear.safetensors"))
         return model.to(torch.bfloat16), tokenizer
 
     monkeypatch.setenv("AURICLE_CACHE", str(tmp_path / "cache"))
@@ -58,6 +63,9 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setattr(assembly, "assemble", assemble)
     monkeypatch.setattr(stages, "PIECES_SENTENCES", 50)
     monkeypatch.setattr(stages, "PIECES", 80)
+    told = Talk("lecture", (Turn("spk_1", ("The boat.",)),), ())
+    untold = Talk("lecture", (Turn("spk_1", ("The sea.",)),), (Question("What?", "sea", ("a", "b", "c")),))
+    monkeypatch.setattr(stages, "talks", lambda use="spoken": (told, untold) if use == "spoken" else (untold,))
     monkeypatch.setattr(speech, "build", lambda *given: fake_build(made, *given))
     # All pieces that the tiny tokenizer has, so that they fit the tiny model.
     monkeypatch.setattr(stages, "fit", lambda *_: Pieces(dict.fromkeys(tiny_mini.PIECES, -1.0)))
@@ -65,30 +73,37 @@ def tiny(monkeypatch, tmp_path):
 
 
 @peft_warns
-def test_both_stages(tiny, tmp_path):
+def test_both_stages(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "TRANSCRIPTIONS", 1.0)
     output = tmp_path / "run"
     stages.run_align(output, 2, 1, ALIGN)
-    trained = load_file(output / "connector.safetensors")
-    fresh = tiny_mini.model().connector.state_dict()
+    trained = load_file(output / "ear.safetensors")
+    fresh = Ear(tiny_mini.model()).state_dict()
     assert trained.keys() == fresh.keys()
     assert {weight.dtype for weight in trained.values()} == {torch.bfloat16}
-    assert any(not torch.equal(weight, fresh[name].bfloat16()) for name, weight in trained.items())
+    changed = {
+        name.split(".")[0] for name, weight in trained.items() if not torch.equal(weight, fresh[name].bfloat16())
+    }
+    assert changed == {"layers", "layer_norm", "connector"}
     assert [make for make, *_ in tiny] == [speech.make_shard] * 2
     encoder = WhisperEncoder.from_pretrained(output / "encoder")
     assert encoder.dtype == torch.bfloat16
     assert encoder.config.d_model == DIM
     assert Pieces.load(output / "pieces.json").names == tiny_mini.PIECES
 
-    stages.run_instruct(output, 1, 1, 1, INSTRUCT)
-    assert [make for make, *_ in tiny[2:]] == [recordings.make_shard]
+    stages.run_instruct(output, 3, INSTRUCT)
     assert (output / "lora" / "adapter_model.safetensors").exists()
     notes = json.loads((output / "recipe.json").read_text())
     assert notes == {
         "align": {**asdict(ALIGN), "shards": 2, "windows": 4},
-        "instruct": {**asdict(INSTRUCT), "shards": 1, "conversations": 3},
+        "instruct": {
+            **asdict(INSTRUCT),
+            "invented": 3,
+            "conversations": 4 + 2 + 3,
+        },  # heard, the untold talks, invented
     }
     with pytest.raises(TrainingError, match="is trained already"):
-        stages.run_instruct(output, 1, 1, 1, INSTRUCT)
+        stages.run_instruct(output, 3, INSTRUCT)
 
 
 def test_what_was_prepared_is_not_prepared_again(tiny, tmp_path, monkeypatch):
@@ -116,7 +131,7 @@ def test_a_kill_while_preparing(tiny, tmp_path, monkeypatch):
 
 def test_stage_two_needs_stage_one(tiny, tmp_path):
     with pytest.raises(TrainingError, match="run 'auricle train align' to its end first"):
-        stages.run_instruct(tmp_path / "run", 1, 1, 1, INSTRUCT)
+        stages.run_instruct(tmp_path / "run", 1, INSTRUCT)
     assert tiny == []
 
 
@@ -124,8 +139,11 @@ def test_stage_two_needs_stage_one(tiny, tmp_path):
     ("arguments", "words"),
     [
         (["--help"], ["align", "instruct"]),
-        (["align", "--help"], ["--shards", "--epochs", "--learning-rate", "--batch-size", "--processes", "--seed"]),
-        (["instruct", "--help"], ["--transcriptions", "--rank", "--output"]),
+        (
+            ["align", "--help"],
+            ["--shards", "--connector-epochs", "--learning-rate", "--batch-size", "--processes", "--seed"],
+        ),
+        (["instruct", "--help"], ["--invented", "--rank", "--output"]),
     ],
 )
 def test_help(arguments, words, capsys):
@@ -138,13 +156,17 @@ def test_options_reach_the_stages(monkeypatch, tmp_path):
     given = []
     monkeypatch.setattr(stages, "run_align", lambda *options: given.append(options))
     monkeypatch.setattr(stages, "run_instruct", lambda *options: given.append(options))
-    out = ["--output", str(tmp_path), "--processes", "3", "--seed", "5", "--batch-size", "4", "--epochs", "2"]
-    assert main(["train", "align", *out, "--shards", "7", "--learning-rate", "0.1"]) == 0
-    options = ["--shards", "6", "--transcriptions", "9", "--rank", "8", "--learning-rate", "0.2"]
+    out = ["--output", str(tmp_path), "--seed", "5", "--batch-size", "4", "--epochs", "2"]
+    options = ["--processes", "3", "--shards", "7", "--learning-rate", "0.1", "--connector-learning-rate", "0.3"]
+    assert main(["train", "align", *out, *options, "--connector-epochs", "6"]) == 0
+    options = ["--invented", "9", "--rank", "8", "--learning-rate", "0.2"]
     assert main(["train", "instruct", *out, *options]) == 0
+    recipe = AlignRecipe(
+        connector_epochs=6.0, epochs=2.0, connector_learning_rate=0.3, learning_rate=0.1, batch_size=4, seed=5
+    )
     assert given == [
-        (tmp_path, 7, 3, AlignRecipe(epochs=2.0, learning_rate=0.1, batch_size=4, seed=5)),
-        (tmp_path, 6, 9, 3, InstructRecipe(epochs=2.0, learning_rate=0.2, batch_size=4, rank=8, seed=5)),
+        (tmp_path, 7, 3, recipe),
+        (tmp_path, 9, InstructRecipe(epochs=2.0, learning_rate=0.2, batch_size=4, rank=8, seed=5)),
     ]
 
 

@@ -18,36 +18,37 @@ Seed = Annotated[int, typer.Option(help="Of every choice.")]
 @train_app.command("align")
 def align_command(
     output: Output = Path("runs/mini"),
-    shards: Annotated[int, typer.Option(min=1, help="Shards of speech, half an hour each.")] = 36,
-    epochs: Epochs = 6,
-    learning_rate: LearningRate = 1e-3,
-    batch_size: BatchSize = 8,
+    shards: Annotated[int, typer.Option(min=1, help="Shards of speech, half an hour each.")] = 24,
+    connector_epochs: Annotated[float, typer.Option(min=0.0, help="Passes with the encoder frozen.")] = 4,
+    epochs: Epochs = 1.5,
+    connector_learning_rate: Annotated[
+        float, typer.Option(min=0.0, help="Peak, with the encoder frozen.")
+    ] = 1.5e-3,
+    learning_rate: LearningRate = 1e-4,
+    batch_size: BatchSize = 4,
     processes: Processes = 2,
     seed: Seed = 0,
 ) -> None:
-    """Stage one: the connector learns to hear, by CTC, on speech that this command synthesizes."""
+    """Stage one: connector and top encoder layers learn to hear, by CTC, on speech that is synthesized first."""
     from auricle.training.align import AlignRecipe
     from auricle.training.stages import run_align
 
-    run_align(output, shards, processes, AlignRecipe(epochs, learning_rate, batch_size, seed))
+    rates = connector_learning_rate, learning_rate
+    run_align(output, shards, processes, AlignRecipe(connector_epochs, epochs, *rates, batch_size, seed))
 
 
 @train_app.command("instruct")
 def instruct_command(
     output: Output = Path("runs/mini"),
-    shards: Annotated[int, typer.Option(min=1, help="Shards of 32 recordings with questions.")] = 16,
-    transcriptions: Annotated[int, typer.Option(min=0, help="Windows of stage one to transcribe.")] = 200,
+    invented: Annotated[int, typer.Option(min=0, help="Talks of the grammar to read besides.")] = 150,
     epochs: Epochs = 1,
-    learning_rate: LearningRate = 4e-4,
-    batch_size: BatchSize = 8,
+    learning_rate: LearningRate = 3e-4,
+    batch_size: BatchSize = 4,
     rank: Annotated[int, typer.Option(min=1, help="Of the LoRA.")] = 16,
-    processes: Processes = 2,
     seed: Seed = 0,
 ) -> None:
-    """Stage two: a LoRA on the LLM learns to read the connector's vectors, to transcribe and to answer."""
+    """Stage two: a LoRA on the LLM learns to read the ear's vectors, to transcribe and to answer."""
     from auricle.training.instruct import InstructRecipe
     from auricle.training.stages import run_instruct
 
-    run_instruct(
-        output, shards, transcriptions, processes, InstructRecipe(epochs, learning_rate, batch_size, rank, seed)
-    )
+    run_instruct(output, invented, InstructRecipe(epochs, learning_rate, batch_size, rank, seed))

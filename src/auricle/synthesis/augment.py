@@ -60,13 +60,13 @@ def telephone(x: Waveform, sampling_rate: int) -> Waveform:
 def vary(x: Waveform, sampling_rate: int, rng: np.random.Generator) -> Waveform:
     """Draws recording conditions for training.
 
-    40 % are clean. The others have noise at an SNR of 5 to 30 dB, a third of them (20 % of all) an echo of
-    0.2 to 0.8 s and a twelfth (5 % of all) the telephone band. All get a level of -35 to -12 dBFS, and peaks
+    60 % are clean. The others have noise at an SNR of 5 to 30 dB, a third of them (13 % of all) an echo of
+    0.2 to 0.8 s and a twelfth (3 % of all) the telephone band. All get a level of -35 to -12 dBFS, and peaks
     beyond full scale are clipped as in a recorder. Digital silence comes back as it is.
     """
     if not np.any(x):
         return x
-    if rng.random() >= 0.4:
+    if rng.random() >= 0.6:
         if rng.random() < 1 / 3:
             x = echo(x, sampling_rate, rng, rt60=rng.uniform(0.2, 0.8))
         color = COLORS[rng.integers(len(COLORS))]

@@ -1,6 +1,5 @@
 """Stage one: the connector learns to hear, by CTC over pieces of the LLM's vocabulary, without running the LLM."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -10,40 +9,60 @@ from typing import TypedDict
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+from tqdm.auto import tqdm
 from transformers import Trainer, TrainingArguments
 
+from auricle.audio import WINDOW_SECONDS
 from auricle.errors import TrainingError
 from auricle.models.mini.connector import ALPHABET, Connector, ctc_loss
+from auricle.models.mini.ear import Ear
 from auricle.models.mini.pieces import Pieces, normalize
+from auricle.training.speech import load_shard, save_shard
+from auricle.training.voicing import Said
 
 MASKED_SPANS, MASKED_FRAMES = 6, 40  # up to 6 spans of up to 0.8 s of the encoder's 50 Hz states are silenced
+
+LETTERS_WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
 class AlignRecipe:
-    """How the connector is trained.
+    """How the ear is trained: the connector alone, then together with the encoder's top layers.
 
     Attributes:
-        epochs: passes over the speech.
-        learning_rate: peak of the one-cycle schedule (linear warm-up, cosine to zero).
+        connector_epochs: passes over the speech with the encoder frozen.
+        epochs: passes with its top layers trained, each four times as long.
+        connector_learning_rate: peak of the first schedule (linear warm-up, cosine to zero).
+        learning_rate: peak of the second.
         batch_size: windows of 30 s per step.
         seed: of the order and of the masks.
     """
 
-    epochs: float = 6
-    learning_rate: float = 1e-3
-    batch_size: int = 8
+    connector_epochs: float = 4
+    epochs: float = 1.5
+    connector_learning_rate: float = 1.5e-3
+    learning_rate: float = 1e-4
+    batch_size: int = 4
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Target:
+    """A sentence of a window: where it ends, in seconds, and what is to be heard in it."""
+
+    end: float
+    letters: Int[Tensor, "letters"]
+    pieces: Int[Tensor, "pieces"]
+
+
 class Example(TypedDict):
-    """One window: its encoder states and the letters and pieces that are spoken in it."""
+    """One window: its states below the trained layers, and the sentences that are spoken in it."""
 
     states: Float[Tensor, "frames encoder_dim"]
-    letters: Int[Tensor, "letters"]
-    labels: Int[Tensor, "labels"]
+    targets: list[Target]
 
 
 class Shards(Dataset[Example]):
@@ -61,8 +80,8 @@ class Shards(Dataset[Example]):
             raise TrainingError(f"There is no training speech in '{folder}'; make it first.")
         self._pieces = pieces
         self._files = [safe_open(path, framework="pt").get_slice("states") for path in paths]
-        self._texts = [json.loads(path.with_suffix(".json").read_text()) for path in paths]
-        self._starts = [0, *accumulate(map(len, self._texts))]
+        self._said = [[said for recording in load_shard(path) for said in recording.windows] for path in paths]
+        self._starts = [0, *accumulate(map(len, self._said))]
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -70,46 +89,84 @@ class Shards(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         shard = next(i for i, start in enumerate(self._starts[1:]) if index < start)
         row = index - self._starts[shard]
-        text = normalize(" ".join(self._texts[shard][row]))
-        return {
-            "states": self._files[shard][row : row + 1][0],
-            "letters": torch.tensor([ALPHABET.index(letter) for letter in text]),
-            "labels": torch.tensor(self._pieces.encode(text)),
-        }
+        targets = [self._target(said) for said in self._said[shard][row]]
+        return {"states": self._files[shard][row : row + 1][0], "targets": targets}
+
+    def _target(self, said: Said) -> Target:
+        text = normalize(said.text)
+        letters = torch.tensor([ALPHABET.index(letter) for letter in text])
+        return Target(said.end, letters, torch.tensor(self._pieces.encode(text)))
 
 
 class Alignment(nn.Module):
-    """The connector with its training loss."""
+    """An ear, or its connector on states that were lifted before, with the training loss."""
 
-    def __init__(self, connector: Connector) -> None:
-        """Wraps `connector`, whose weights are trained in place."""
+    def __init__(self, part: Ear | Connector) -> None:
+        """Wraps `part`, whose weights are trained in place."""
         super().__init__()
-        self.connector = connector
+        self.part = part
 
     def forward(
-        self,
-        states: Float[Tensor, "batch frames encoder_dim"],
-        letters: list[Int[Tensor, "..."]],
-        labels: list[Int[Tensor, "..."]],
+        self, states: Float[Tensor, "batch frames encoder_dim"], targets: list[list[Target]]
     ) -> dict[str, Tensor]:
-        """CTC loss per letter plus CTC loss per piece, and the pieces' logits in evaluation mode."""
+        """CTC loss per piece plus `LETTERS_WEIGHT` times that per letter, and the logits in evaluation mode."""
         if self.training:
-            states = states * _mask(states.shape[0], states.shape[1])[..., None]
-        heard = self.connector.letters(states)
-        logits = self.connector.spell(heard)
-        loss = ctc_loss(heard, letters) + ctc_loss(logits, labels)
-        return {"loss": loss} if self.training else {"loss": loss, "logits": logits}
+            states = states * mask(states.shape[0], states.shape[1])[..., None]
+        pieces, letters = self.part.both(states)
+        loss = sentence_loss(pieces, [[(one.end, one.pieces) for one in row] for row in targets])
+        loss = loss + LETTERS_WEIGHT * sentence_loss(
+            letters, [[(one.end, one.letters) for one in row] for row in targets]
+        )
+        return {"loss": loss} if self.training else {"loss": loss, "logits": pieces}
+
+
+def sentence_loss(
+    logits: Float[Tensor, "batch steps classes"], targets: list[list[tuple[float, Int[Tensor, "_"]]]]
+) -> Float[Tensor, ""]:
+    """CTC loss per label, sentence by sentence: it is known when each ends, so that it need not be found.
+
+    Args:
+        logits: of windows of 30 s.
+        targets: of each window, the sentences' ends in seconds and their labels. The last one takes all that is
+            left.
+    """
+    rate = logits.shape[1] / WINDOW_SECONDS
+    parts, labels = list[Tensor](), list[Tensor]()
+    for row, sentences in zip(logits, targets, strict=True):
+        ends = [min(round(end * rate), len(row)) for end, _ in sentences[:-1]] + [len(row)]
+        parts += [row[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        labels += [label for _, label in sentences]
+    return ctc_loss(parts, labels)
 
 
 def collate(examples: list[Example]) -> dict[str, object]:
-    """Stacks the states of a batch in float32; letters and labels keep their lengths."""
+    """Stacks the states of a batch in float32."""
     states = torch.stack([example["states"] for example in examples]).float()
-    letters = [example["letters"] for example in examples]
-    return {"states": states, "letters": letters, "labels": [example["labels"] for example in examples]}
+    return {"states": states, "targets": [example["targets"] for example in examples]}
 
 
-def align(connector: Connector, train: Dataset[Example], recipe: AlignRecipe, output: Path) -> Connector:
-    """Trains the connector; a killed run goes on from its last checkpoint in `output`.
+@torch.inference_mode()
+def lift(ear: Ear, folder: Path, lifted: Path) -> None:
+    """Writes the encoder's last states for every shard of `folder`, as far as they are not in `lifted` yet."""
+    lifted.mkdir(parents=True, exist_ok=True)
+    dtype = next(ear.parameters()).dtype
+    for path in tqdm(sorted(folder.glob("speech-*.safetensors")), desc="lifting (shards)"):
+        if not (lifted / path.name).exists():
+            states = [ear.lift(window[None].to(dtype))[0] for window in load_file(path)["states"]]
+            save_shard(lifted / path.name, torch.stack(states).bfloat16(), load_shard(path))
+
+
+def align(
+    part: Ear | Connector,
+    train: Dataset[Example],
+    output: Path,
+    *,
+    epochs: float,
+    learning_rate: float,
+    batch_size: int,
+    seed: int,
+) -> None:
+    """Trains a part in place; a killed run goes on from its last checkpoint in `output`.
 
     The log (loss, learning rate, step) is `trainer_state.json` in the newest checkpoint.
 
@@ -117,18 +174,18 @@ def align(connector: Connector, train: Dataset[Example], recipe: AlignRecipe, ou
         TrainingError: there is less speech than one step takes.
     """
     windows: int = len(train)  # type: ignore[arg-type]
-    if (steps := windows // recipe.batch_size) == 0:
+    if (steps := windows // batch_size) == 0:
         raise TrainingError(
-            f"There are {windows} windows of speech, but a step takes {recipe.batch_size}; make more shards or"
+            f"There are {windows} windows of speech, but a step takes {batch_size}; make more shards or"
             " lower the batch size."
         )
     arguments = TrainingArguments(
         output_dir=str(output),
-        num_train_epochs=recipe.epochs,
-        learning_rate=recipe.learning_rate,
+        num_train_epochs=epochs,
+        learning_rate=learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=steps // 2,
-        per_device_train_batch_size=recipe.batch_size,
+        warmup_steps=min(100, steps // 2),
+        per_device_train_batch_size=batch_size,
         weight_decay=0.01,
         adam_beta2=0.98,
         max_grad_norm=1.0,
@@ -137,15 +194,15 @@ def align(connector: Connector, train: Dataset[Example], recipe: AlignRecipe, ou
         logging_steps=20,
         save_steps=max(1, steps // 2),
         save_total_limit=2,
-        seed=recipe.seed,
+        seed=seed,
         dataloader_drop_last=True,
         remove_unused_columns=False,
         report_to="none",
         dataloader_pin_memory=False,
     )
-    trainer = Trainer(Alignment(connector), arguments, data_collator=collate, train_dataset=train)
+    trainer = Trainer(Alignment(part), arguments, data_collator=collate, train_dataset=train)
     trainer.train(resume_from_checkpoint=last_checkpoint(output))
-    return connector.eval()
+    part.eval()
 
 
 def last_checkpoint(output: Path) -> str | None:
@@ -155,7 +212,7 @@ def last_checkpoint(output: Path) -> str | None:
     return None if newest is None else str(newest)
 
 
-def _mask(batch: int, frames: int) -> Bool[Tensor, "batch frames"]:
+def mask(batch: int, frames: int) -> Bool[Tensor, "batch frames"]:
     """False in random spans, as SpecAugment masks time."""
     starts = torch.randint(frames, (batch, MASKED_SPANS, 1))
     lengths = torch.randint(MASKED_FRAMES + 1, (batch, MASKED_SPANS, 1))

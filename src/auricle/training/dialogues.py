@@ -52,6 +52,16 @@ class Sample:
     correct: int
     others: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def text(self) -> str:
+        """All that is said."""
+        return " ".join(sentence for turn in self.turns for sentence in turn.sentences)
+
+    @property
+    def asked(self) -> tuple[tuple[str, str], ...]:
+        """The question and those about the other facts, with their answers."""
+        return ((self.question, self.choices[self.correct]), *self.others)
+
 
 @dataclass(frozen=True)
 class _Told:

@@ -1,29 +1,31 @@
 """Stage two: a LoRA on the LLM learns to read speech tokens, to transcribe them and to answer questions on them."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, TypedDict
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from peft import LoraConfig, get_peft_model
-from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
-from auricle.errors import TrainingError
 from auricle.models.mini.adapter import render
+from auricle.models.mini.ear import Ear
 from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
+from auricle.models.mini.pieces import Pieces
 from auricle.models.mini.processing import AUDIO_TOKEN
-from auricle.training.align import last_checkpoint
+from auricle.training.align import last_checkpoint, mask
+from auricle.training.speech import load_shard
 from auricle.transcribing import INSTRUCTION
 
 IGNORED = -100  # label of a token that is not learned
+WHOLE = 0.25  # part of the conversations from which no blanks are left out
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -40,17 +42,24 @@ class InstructRecipe:
     """
 
     epochs: float = 1
-    learning_rate: float = 4e-4
-    batch_size: int = 8
+    learning_rate: float = 3e-4
+    batch_size: int = 4
     rank: int = 16
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """A recording's speech tokens, and what is asked and answered about it, turn by turn."""
+    """A recording's speech tokens, and what is asked and answered about it, turn by turn.
+
+    Attributes:
+        speech: in the LLM's input space.
+        blank: which tokens stand for no piece.
+        turns: questions and answers.
+    """
 
     speech: Float[Tensor, "audio dim"]
+    blank: Bool[Tensor, "audio"]
     turns: tuple[tuple[str, str], ...]
 
 
@@ -62,7 +71,11 @@ class Example(TypedDict):
 
 
 class Conversations(Dataset[Example]):
-    """Conversations with the loss on the answers only; the order of the questions is drawn once."""
+    """Conversations with the loss on the answers only.
+
+    The order of the questions and which blanks are left out are drawn anew in every epoch. Blanks are left out so
+    that the LLM reads pruned speech as well as whole, and because it trains faster on fewer tokens.
+    """
 
     def __init__(
         self,
@@ -74,20 +87,23 @@ class Conversations(Dataset[Example]):
         """Embeds with the LLM's own table, which is not trained."""
         self._conversations = conversations
         self._tokenizer = tokenizer
-        self._table = model.language_model.model.embed_tokens.weight.detach()
+        self._table = model.language_model.model.embed_tokens.weight.detach().clone()
         self._seed = seed
+        self._seen = [0] * len(conversations)
 
     def __len__(self) -> int:
         return len(self._conversations)
 
     def __getitem__(self, index: int) -> Example:
         conversation = self._conversations[index]
+        rng = Random(f"{self._seed}-{index}-{self._seen[index]}")
+        self._seen[index] += 1
         turns = list(conversation.turns)
-        Random(f"{self._seed}-{index}").shuffle(turns)
+        rng.shuffle(turns)
         before, after = render(turns[0][0]).split(AUDIO_TOKEN)
         parts = [
             self._text(before, learned=False),
-            self._speech(conversation.speech),
+            self._speech(conversation, rng),
             self._text(after, learned=False),
         ]
         for number, (question, answer) in enumerate(turns):
@@ -105,40 +121,57 @@ class Conversations(Dataset[Example]):
         ids = torch.tensor(self._tokenizer(text, add_special_tokens=False)["input_ids"])
         return {"inputs_embeds": self._table[ids], "labels": ids if learned else torch.full_like(ids, IGNORED)}
 
-    def _speech(self, speech: Float[Tensor, "audio dim"]) -> Example:
+    def _speech(self, conversation: Conversation, rng: Random) -> Example:
+        share = 1.0 if rng.random() < WHOLE else rng.random()
+        drawn = torch.tensor([rng.random() < share for _ in range(len(conversation.speech))])
+        speech = conversation.speech[drawn | ~conversation.blank]
         return {"inputs_embeds": speech.to(self._table), "labels": torch.full((len(speech),), IGNORED)}
 
 
 @torch.inference_mode()
-def listen(
-    model: AuricleMiniForConditionalGeneration, folder: Path, limit: int | None = None
-) -> list[Conversation]:
-    """Turns the recordings of a folder of shards into conversations, by the trained connector.
+def listen(model: AuricleMiniForConditionalGeneration, paths: Sequence[Path]) -> list[Conversation]:
+    """Hears the recordings of shards by the trained ear, and makes conversations of them.
 
-    Shards of `auricle.training.recordings` give questions, those of `auricle.training.speech` transcriptions; not
-    more than `limit` conversations.
-
-    Raises:
-        TrainingError: the folder holds no shards.
+    Talks give their questions, single sentences a transcription. Parts of the states are silenced, as in the ear's
+    own training, so that it makes about as many errors here as on recordings that it was not trained on.
     """
-    table = model.language_model.model.embed_tokens.weight[model.config.piece_ids]
-    paths = sorted(folder.glob("speech-*.safetensors"))
-    if not paths:
-        raise TrainingError(f"There are no recordings in '{folder}'; make them first.")
+    table, ear = model.language_model.model.embed_tokens.weight[model.config.piece_ids], Ear(model)
     found = list[Conversation]()
-    for path in tqdm(paths, desc=f"listening to {folder.name}"):
-        states = safe_open(path, framework="pt").get_slice("states")
+    for path in tqdm(paths, desc="listening"):
+        states = load_file(path)["states"]
         row = 0
-        for about in json.loads(path.with_suffix(".json").read_text()):
-            if limit is not None and len(found) >= limit:
-                return found
-            lengths = about["lengths"] if isinstance(about, dict) else [states.get_shape()[1] // 4]
-            logits = model.connector(states[row : row + len(lengths)].to(table))
-            tokens = model.connector.embed(logits, table)
-            row += len(lengths)
-            speech = torch.cat([tokens[i, :n] for i, n in enumerate(lengths)])
-            turns = about["questions"] if isinstance(about, dict) else [(INSTRUCTION, " ".join(about))]
-            found.append(Conversation(speech.clone(), tuple((q, a) for q, a in turns)))
+        for recording in load_shard(path):
+            logits = list[Tensor]()
+            for length in recording.lengths:
+                window = states[row : row + 1].to(table)
+                logits.append(ear(window * mask(1, window.shape[1])[..., None].to(table))[0, :length])
+                row += 1
+            heard = torch.cat(logits)
+            speech = model.connector.embed(heard[None], table)[0]
+            turns = recording.questions or ((INSTRUCTION, recording.text),)
+            blank = heard.argmax(-1) == heard.shape[-1] - 1
+            found.append(Conversation(speech.clone(), blank, tuple((q, _capital(a)) for q, a in turns)))
+    return found
+
+
+def read(
+    model: AuricleMiniForConditionalGeneration,
+    pieces: Pieces,
+    talks: Iterable[tuple[str, Sequence[tuple[str, str]]]],
+) -> list[Conversation]:
+    """Conversations about talks as a perfect ear would hear them: every piece one speech token, without blanks.
+
+    Args:
+        model: whose embeddings the speech tokens are.
+        pieces: of the connector.
+        talks: what is said, and the questions about it with their answers.
+    """
+    table = model.language_model.model.embed_tokens.weight.detach()[model.config.piece_ids]
+    found = list[Conversation]()
+    for text, questions in talks:
+        speech = table[pieces.encode(text)]
+        blank = torch.zeros(len(speech), dtype=torch.bool)
+        found.append(Conversation(speech, blank, tuple((q, _capital(a)) for q, a in questions)))
     return found
 
 
@@ -174,11 +207,23 @@ def instruct(
         dataloader_pin_memory=False,
     )
     data = Conversations(conversations, model, tokenizer, recipe.seed)
-    trainer = Trainer(llm, arguments, data_collator=_one, train_dataset=data)
+    trainer = Trainer(llm, arguments, data_collator=collate, train_dataset=data)
     trainer.train(resume_from_checkpoint=last_checkpoint(output))
     llm.to(torch.bfloat16).save_pretrained(str(output / "lora"))
 
 
-def _one(examples: list[Example]) -> dict[str, Tensor]:
+def collate(examples: list[Example]) -> dict[str, Tensor]:
+    """One conversation, with the places before its answers' tokens: only there is the next token predicted."""
     (example,) = examples
-    return {"inputs_embeds": example["inputs_embeds"][None].float(), "labels": example["labels"][None]}
+    places = (example["labels"][1:] != IGNORED).nonzero()[:, 0]
+    learned = example["labels"][places + 1][None]
+    return {
+        "inputs_embeds": example["inputs_embeds"][None].float(),
+        "logits_to_keep": places,
+        "labels": learned,
+        "shift_labels": learned,
+    }
+
+
+def _capital(answer: str) -> str:
+    return answer[:1].upper() + answer[1:]

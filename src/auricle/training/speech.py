@@ -1,15 +1,14 @@
-"""Speech for alignment: sentences spoken by many voices, packed into windows of at most 30 s, and encoded once.
+"""Training speech: talks and sentences spoken by many voices, cut into windows of at most 30 s, encoded once.
 
-A shard is a file of encoder states with the sentences of its windows; it is written whole or not at all, so that a
+A shard is a file of encoder states with what is said in its windows; it is written whole or not at all, so that a
 killed run goes on where it was.
 """
 
 import json
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,33 +17,19 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, WINDOW_SECONDS, Waveform
-from auricle.synthesis import voice
+from auricle.audio import SAMPLE_RATE, Waveform
+from auricle.models.mini.ear import TRAINED_LAYERS
+from auricle.models.mini.processing import token_count
 from auricle.synthesis.augment import vary
-from auricle.synthesis.dialogue import resample, trim
-from auricle.training.text import sentences
+from auricle.training.talks import endless
+from auricle.training.voicing import VOICES, Said, Window, pack, speak, speak_talk
 
-# Voices with their share of the sentences. Kokoro's voices are left out: they are the unseen ones of the tests.
-VOICES: Mapping[str, float] = {
-    "flite/slt": 0.14,
-    "flite/slt@150": 0.05,
-    "flite/slt@220": 0.05,
-    "flite/awb": 0.16,
-    "flite/awb@170": 0.06,
-    "flite/rms": 0.20,
-    "flite/kal16": 0.08,
-    "piper/joe": 0.08,
-    "espeak/en-us": 0.03,
-    "espeak/en-us+f3": 0.04,
-    "espeak/en-gb+m3": 0.03,
-    "espeak/en-gb+f2": 0.04,
-    "espeak/en-us+m7": 0.04,
-}
-UTTERANCES_PER_SHARD = 320  # about 75 windows, half an hour
+TALKS_PER_SHARD = 16  # about 45 windows
+UTTERANCES_PER_SHARD = 80  # about 18 windows
 
 
 @dataclass(frozen=True)
@@ -57,7 +42,6 @@ class SpeechRecipe:
         words: extra vocabulary for the sentences.
         seed: of every choice; a shard depends on it and on its number alone.
         voices: name to share of the sentences.
-        full: part of the windows that are filled up to 30 s; the others are shorter.
     """
 
     encoder: Path
@@ -65,15 +49,26 @@ class SpeechRecipe:
     words: tuple[str, ...] = ()
     seed: int = 0
     voices: Mapping[str, float] = field(default_factory=lambda: VOICES)
-    full: float = 0.75
 
 
 @dataclass(frozen=True)
-class Utterance:
-    """One sentence as spoken, at 16 kHz."""
+class Recording:
+    """What a shard says of one recording.
 
-    text: str
-    waveform: Waveform
+    Attributes:
+        windows: what is said in each of its windows.
+        lengths: speech tokens of each of its windows.
+        questions: questions about it with their answers; none for single sentences.
+    """
+
+    windows: tuple[tuple[Said, ...], ...]
+    lengths: tuple[int, ...]
+    questions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All that is said."""
+        return " ".join(said.text for window in self.windows for said in window)
 
 
 def build(
@@ -82,9 +77,9 @@ def build(
     """Makes the shards `0..shards - 1` that are not there yet; yields the number of each as it is done.
 
     Args:
-        make: makes one shard of the folder; `make_shard` or `auricle.training.recordings.make_shard`.
+        make: makes one shard of the folder, as `make_shard` does.
         recipe: how.
-        folder: where; one folder a kind of shard.
+        folder: where.
         shards: how many there are to be.
         processes: how many to make at a time.
     """
@@ -101,80 +96,68 @@ def build(
 
 
 def shard_path(folder: Path, index: int) -> Path:
-    """Where shard `index` lies; its texts lie beside it with the suffix `.json`."""
+    """Where shard `index` lies; what is said in it lies beside it with the suffix `.json`."""
     return folder / f"speech-{index:04d}.safetensors"
 
 
 def make_shard(recipe: SpeechRecipe, folder: Path, index: int) -> None:
-    """Speaks, packs and encodes one shard."""
+    """Speaks and encodes one shard: talks with their questions, then windows of single sentences."""
     torch.set_num_threads(1)  # one process a core
     rng = np.random.default_rng((recipe.seed, index))
-    packed = list(pack(speak(recipe, rng), rng, recipe.full))
+    first = index * TALKS_PER_SHARD
+    drawn = list(islice(endless(recipe.seed), first, first + TALKS_PER_SHARD))
+    spoken = [(speak_talk(talk.turns, recipe.voices, recipe.voices_files, rng), talk.asked) for talk in drawn]
+    utterances = speak(recipe.voices, recipe.voices_files, recipe.words, UTTERANCES_PER_SHARD, rng)
+    spoken += [((window,), ()) for window in pack(utterances, rng)]
     encoder = load_encoder(recipe.encoder)
-    states = torch.cat([encode_windows(encoder, [vary(waveform, SAMPLE_RATE, rng)]) for waveform, _ in packed])
-    save_shard(shard_path(folder, index), states, [list(said) for _, said in packed])
+    states, recordings = list[Tensor](), list[Recording]()
+    for windows, questions in spoken:
+        waveforms = _conditions(windows, rng)
+        states += [encode_window(encoder, waveform) for waveform in waveforms]
+        lengths = tuple(token_count(len(waveform)) for waveform in waveforms)
+        recordings.append(Recording(tuple(window.said for window in windows), lengths, questions))
+    save_shard(shard_path(folder, index), torch.stack(states), recordings)
 
 
-def save_shard(path: Path, states: Float[Tensor, "windows frames encoder_dim"], about: object) -> None:
+def save_shard(path: Path, states: Float[Tensor, "windows frames encoder_dim"], about: list[Recording]) -> None:
     """Writes encoder states, and what is said in them as JSON beside; whole or not at all."""
-    path.with_suffix(".json").write_text(json.dumps(about))
+    path.with_suffix(".json").write_text(json.dumps([asdict(recording) for recording in about]))
     partial = path.with_suffix(f".{os.getpid()}.part")
     save_file({"states": states}, partial)
     partial.replace(path)
 
 
-def speak(recipe: SpeechRecipe, rng: np.random.Generator) -> list[Utterance]:
-    """Speaks the sentences of one shard, each by a drawn voice at a drawn speed, in a random order."""
-    texts = list(islice(sentences(int(rng.integers(2**31)), words=recipe.words), UTTERANCES_PER_SHARD))
-    names = list(recipe.voices)
-    shares = np.array([recipe.voices[name] for name in names])
-    drawn = rng.choice(names, size=len(texts), p=shares / shares.sum())
-    groups: dict[tuple[str, float], list[str]] = defaultdict(list)
-    for text, name in zip(texts, drawn, strict=True):
-        # piper loads its model for every call, so it has fewer speeds a shard.
-        speed = rng.choice([0.9, 1.1]) if name.startswith("piper") else rng.uniform(0.8, 1.3)
-        groups[str(name), round(float(speed), 2)].append(text)
-    spoken: list[Utterance] = []
-    for (name, speed), lines in groups.items():
-        speeches = voice(name, recipe.voices_files).speak_all(lines, speed)
-        heard = [resample(trim(speech), SAMPLE_RATE).waveform for speech in speeches]
-        spoken += [Utterance(text, waveform) for text, waveform in zip(lines, heard, strict=True)]
-    return [spoken[i] for i in rng.permutation(len(spoken))]
-
-
-def pack(
-    utterances: Sequence[Utterance], rng: np.random.Generator, full: float = 0.75
-) -> Iterator[tuple[Waveform, tuple[str, ...]]]:
-    """Joins utterances, with pauses of 0.1 to 1 s and levels of their own, into windows of at most 30 s."""
-    waiting = [u for u in utterances if len(u.waveform) < WINDOW_SAMPLES - SAMPLE_RATE]
-    while waiting:
-        seconds = WINDOW_SECONDS if rng.random() < full else rng.uniform(2, WINDOW_SECONDS)
-        room = int(seconds * SAMPLE_RATE)
-        parts, said = [_silence(rng)], list[str]()
-        while waiting and (not said or sum(map(len, parts)) + len(waiting[-1].waveform) + SAMPLE_RATE <= room):
-            utterance = waiting.pop()
-            gain = 10 ** (rng.uniform(-6, 6) / 20)
-            parts += [(utterance.waveform * gain).astype(np.float32), _silence(rng)]
-            said.append(utterance.text)
-        yield np.concatenate(parts)[:WINDOW_SAMPLES], tuple(said)
+def load_shard(path: Path) -> list[Recording]:
+    """What is said in the shard at `path`."""
+    return [
+        Recording(
+            tuple(tuple(Said(**said) for said in window) for window in one["windows"]),
+            tuple(one["lengths"]),
+            tuple((question, answer) for question, answer in one["questions"]),
+        )
+        for one in json.loads(path.with_suffix(".json").read_text())
+    ]
 
 
 def load_encoder(folder: Path) -> WhisperEncoder:
-    """The Whisper encoder in bfloat16, for inference."""
+    """The frozen part of the Whisper encoder in bfloat16: all but its top `TRAINED_LAYERS` layers."""
     encoder = WhisperEncoder.from_pretrained(folder, dtype=torch.bfloat16)
+    encoder.layers = encoder.layers[:-TRAINED_LAYERS]
+    encoder.layer_norm = nn.Identity()  # type: ignore[assignment]
     return encoder.requires_grad_(False).eval()  # type: ignore[no-any-return]
 
 
 @torch.inference_mode()
-def encode_windows(
-    encoder: WhisperEncoder, waveforms: Sequence[Float[np.ndarray, "_"]]
-) -> Float[Tensor, "windows frames encoder_dim"]:
-    """Encoder states at 50 Hz of windows of at most 30 s, each padded with silence to 30 s."""
+def encode_window(encoder: WhisperEncoder, waveform: Waveform) -> Float[Tensor, "frames encoder_dim"]:
+    """Encoder states at 50 Hz of a window of at most 30 s, padded with silence to 30 s."""
     extractor = WhisperFeatureExtractor(feature_size=encoder.config.num_mel_bins)
-    features = extractor(list(waveforms), sampling_rate=SAMPLE_RATE, return_tensors="pt", device="cpu")
-    states: Tensor = encoder(features["input_features"].to(encoder.dtype)).last_hidden_state
+    features = extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt", device="cpu")
+    states: Tensor = encoder(features["input_features"].to(encoder.dtype)).last_hidden_state[0]
     return states
 
 
-def _silence(rng: np.random.Generator) -> Waveform:
-    return np.zeros(int(rng.uniform(0.1, 1.0) * SAMPLE_RATE), dtype=np.float32)
+def _conditions(windows: tuple[Window, ...], rng: np.random.Generator) -> list[Waveform]:
+    """The windows under recording conditions that are the same for all of them."""
+    cuts = np.cumsum([len(window.waveform) for window in windows])[:-1]
+    whole = vary(np.concatenate([window.waveform for window in windows]), SAMPLE_RATE, rng)
+    return np.split(whole, cuts)

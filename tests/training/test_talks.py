@@ -1,0 +1,88 @@
+"""The written talks: well-formed, speakable, answerable, and clear of the evaluation data."""
+
+import re
+from importlib.resources import files
+from itertools import islice
+
+import pytest
+from held_out import PATHS, grams, held_out_grams
+
+from auricle.errors import AuricleError
+from auricle.models.mini.pieces import normalize
+from auricle.training.talks import Question, endless, parse, talks
+
+TALK = """# meeting | tea
+1: We need tea. Now!
+2: Why? Cocoa, then.
+
+# lecture | b
+1: It is so.
+? What is so? | it | she | he | they
+"""
+
+
+def test_parse():
+    first, second = parse(TALK)
+    assert first.kind == "meeting"
+    assert [(turn.speaker, turn.sentences) for turn in first.turns] == [
+        ("spk_1", ("We need tea.", "Now!")),
+        ("spk_2", ("Why?", "Cocoa, then.")),
+    ]
+    assert first.text == "We need tea. Now! Why? Cocoa, then."
+    assert first.questions == ()
+    assert second.questions == (Question("What is so?", "it", ("she", "he", "they")),)
+
+
+@pytest.mark.parametrize("line", ["1 no colon", "? only one | answer", "hello"])
+def test_a_line_of_no_kind(line):
+    with pytest.raises(AuricleError, match="neither a turn"):
+        list(parse(f"# lecture | a\n{line}"))
+
+
+@pytest.fixture(scope="module")
+def every():
+    return [talk for use in ("spoken", "read") for kept in (False, True) for talk in talks(use, validation=kept)]
+
+
+def test_there_are_many(every):
+    assert len(every) >= 600
+    assert {talk.kind for talk in every} == {"lecture", "meeting", "conversation"}
+    assert len({talk.text for talk in every}) == len(every)
+    assert 0.08 < len([*talks(validation=True), *talks("read", validation=True)]) / len(every) < 0.12
+    words = {word for talk in every for word in normalize(talk.text).split()}
+    assert len(words) > 12_000
+
+
+def test_every_talk_can_be_read_aloud_and_asked(every):
+    for talk in every:
+        assert re.fullmatch(r"[A-Za-z .,?!;:'-]+", talk.text), talk.text
+        assert all(any(c.isalpha() for c in sentence) for turn in talk.turns for sentence in turn.sentences)
+        assert max(len(sentence.split()) for turn in talk.turns for sentence in turn.sentences) <= 70
+        assert len(talk.questions) == 5
+        for question in talk.questions:
+            choices = [question.answer, *question.wrong]
+            assert len({choice.lower() for choice in choices}) == 4, question
+            assert all(re.fullmatch(r"[A-Za-z .,?!;'-]+", text) for text in (question.question, *choices)), question
+
+
+def test_most_answers_are_said(every):
+    """In these words; others are said in other forms."""
+    said = [normalize(q.answer) in normalize(talk.text) for talk in every for q in talk.questions]
+    assert sum(said) > 0.4 * len(said)
+
+
+def test_endless_draws_each_talk_once_before_any_again():
+    drawn = list(islice(endless(3), 2 * len(talks())))
+    assert drawn == list(islice(endless(3), 2 * len(talks())))
+    first, second = drawn[: len(talks())], drawn[len(talks()) :]
+    assert {talk.text for talk in first} == {talk.text for talk in second} == {talk.text for talk in talks()}
+    assert first != second
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.parent.name)
+def test_no_evaluation_text(path):
+    if not path.exists():
+        pytest.skip(f"{path.name} lies beside the project only in its own workshop")
+    held_out, folder = held_out_grams(path), files("auricle.training").joinpath("talks")
+    lines = [line for file in folder.iterdir() for line in file.read_text().splitlines()]
+    assert not {gram for line in lines for gram in grams(line)} & held_out
