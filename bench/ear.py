@@ -1,17 +1,19 @@
 """How well auricle-mini's connector hears: word error of greedy CTC, and recall of words that training never had.
 
-    python bench/ear.py --sentences 200 --seed 0 --voices-files DIR [--training-text FOLDER]
+    python bench/ear.py --sentences 200 --seed 0 --voices-files DIR --work DIR [--training-text FOLDER]
 
 The sentences are drawn from `data/sir/authored.jsonl`, which nothing is trained on. Voices of training and voices
 never trained on stand apart. Prints Markdown.
 """
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 
 import jiwer
 import numpy as np
+import soundfile
 import torch
 from scipy.stats import bootstrap
 
@@ -33,10 +35,26 @@ def sentences() -> list[str]:
     return [s for sample in samples for turn in sample["transcript"] for s in turn["text"]]
 
 
+def spoken(name: str, files: Path, texts: list[str], work: Path) -> list[np.ndarray]:
+    """The texts in a voice, at 16 kHz; what was spoken before is in `work`."""
+    folder = work / name.replace("/", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    wavs = [folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.wav" for text in texts]
+    missing = [(text, wav) for text, wav in zip(texts, wavs, strict=True) if not wav.exists()]
+    if missing:
+        speeches = voice(name, files).speak_all([text for text, _ in missing])
+        for (_, wav), speech in zip(missing, speeches, strict=True):
+            partial = wav.with_suffix(".part")
+            waveform = resample(trim(speech), SAMPLE_RATE).waveform
+            soundfile.write(partial, waveform, SAMPLE_RATE, format="WAV", subtype="FLOAT")
+            partial.replace(wav)
+    return [soundfile.read(wav, dtype="float32")[0] for wav in wavs]
+
+
 def transcribe(lm: "auricle.SpeechLM", pieces: Pieces, waveforms: list[np.ndarray]) -> list[str]:
     heard = []
     for waveform in waveforms:
-        features, lengths = lm.processor.features([waveform[: 30 * SAMPLE_RATE]])
+        features, lengths = lm.processor.features([waveform])
         with torch.inference_mode():
             logits = lm.model.hear(features)[0, : int(lengths[0])]
         heard.append(pieces.decode(greedy(logits)))
@@ -67,6 +85,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--voices-files", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="where the spoken sentences are kept")
     parser.add_argument(
         "--training-text", type=Path, help="folder of the speech shards, for words never trained on"
     )
@@ -77,18 +96,19 @@ def main() -> None:
     lm = auricle.load("mini")
     pieces = Pieces.load(Path(auricle.__file__).parent / "models/mini/weights/pieces.json")
     drawn = np.random.default_rng(options.seed).permutation(sentences())[: options.sentences]
-    references = [normalize(str(text)) for text in drawn]
+    texts = [str(text) for text in drawn]
+    references = [normalize(text) for text in texts]
     known: set[str] = set()
     if options.training_text:
         for file in options.training_text.glob("*.safetensors"):
             known |= {word for recording in load_shard(file) for word in normalize(recording.text).split()}
     new = {w for text in references for w in text.split() if w not in known} if known else set()
     words = sum(len(reference.split()) for reference in references)
-    print(f"{len(drawn)} sentences, {words} words, {len(new)} words never trained on")
+    unheard = f"{len(new)} words never trained on" if known else "words never trained on not looked for"
+    print(f"{len(texts)} sentences, {words} words, {unheard}")
     print("| voice | trained on | word error (95 %) | recall of new words |\n|---|---|---|---|")
     for name in options.voices:
-        speeches = voice(name, options.voices_files).speak_all([str(text) for text in drawn])
-        heard = transcribe(lm, pieces, [resample(trim(s), SAMPLE_RATE).waveform for s in speeches])
+        heard = transcribe(lm, pieces, spoken(name, options.voices_files, texts, options.work))
         counts = [jiwer.process_words(r, h) for r, h in zip(references, heard, strict=True)]
         errors = [c.substitutions + c.deletions + c.insertions for c in counts]
         low, high = interval(errors, [len(r.split()) for r in references])
@@ -96,7 +116,7 @@ def main() -> None:
         share = f"{right}/{total} = {right / total:.3f}" if total else "-"
         wer = sum(errors) / sum(len(r.split()) for r in references)
         print(
-            f"| {name} | {'no' if name in UNSEEN else 'yes'} | {wer:.3f} ({low:.3f} to {high:.3f}) | {share} |",
+            f"| {name} | {'yes' if name in TRAINED else 'no'} | {wer:.3f} ({low:.3f} to {high:.3f}) | {share} |",
             flush=True,
         )
         for r, h in list(zip(references, heard, strict=True))[: options.show]:

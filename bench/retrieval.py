@@ -83,8 +83,11 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", help="all if omitted")
     options = parser.parse_args()
 
+    table = methods(options.seed)
+    if unknown := set(options.methods or ()) - set(table):
+        parser.error(f"there is no method {', '.join(sorted(unknown))}; there are {', '.join(table)}")
+    table = {name: table[name] for name in options.methods or table}
     lm = auricle.load("mini")
-    table = {k: v for k, v in methods(options.seed).items() if not options.methods or k in options.methods}
     results: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     shares: dict[str, list[float]] = defaultdict(list)
     for sample, wav, span in recordings(options.voices, options.voices_files, options.work, options.seed):

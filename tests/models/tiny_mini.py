@@ -8,6 +8,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast, WhisperConfig, Wh
 
 from auricle.models.mini.configuration import AuricleMiniConfig
 from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
+from auricle.models.mini.pieces import SPEAKABLE
 from auricle.models.mini.processing import AuricleMiniProcessor
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>", "<reponame>", "<file_sep>", "<filename>")
@@ -53,8 +54,15 @@ def config(**text: Any) -> AuricleMiniConfig:
         "eos_token_id": None,
         "pad_token_id": None,
     }
-    ids = [vocabulary[piece] for piece in PIECES]
-    return AuricleMiniConfig(audio, LlamaConfig(**options | text), ids, connector_dim=16, connector_layers=1)
+    return AuricleMiniConfig(
+        audio,
+        LlamaConfig(**options | text),
+        [vocabulary[piece] for piece in PIECES],
+        {token: index for token, index in vocabulary.items() if SPEAKABLE.fullmatch(token)},
+        blank_id=vocabulary["Ġ"],
+        connector_dim=16,
+        connector_layers=1,
+    )
 
 
 def model(seed: int = 1, **text: Any) -> AuricleMiniForConditionalGeneration:

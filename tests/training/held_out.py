@@ -4,9 +4,8 @@ import json
 import re
 from pathlib import Path
 
-PATHS = [
-    Path(__file__).parents[3] / "shared" / "data" / name for name in ("sir/authored.jsonl", "spiral/dev.jsonl")
-]
+ROOT = Path(__file__).parents[2]
+PATHS = [ROOT / "data/sir/authored.jsonl", ROOT.parent / "shared/data/spiral/dev.jsonl"]
 
 
 def grams(text: str, size: int = 8) -> set[tuple[str, ...]]:

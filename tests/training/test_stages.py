@@ -26,7 +26,7 @@ from models import tiny_mini
 ALIGN = AlignRecipe(connector_epochs=1.0, epochs=2.0, batch_size=2)
 # peft asks transformers for an attribute by its old name.
 peft_warns = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-INSTRUCT = InstructRecipe(epochs=1.0, batch_size=1, rank=2)
+INSTRUCT = InstructRecipe(batch_size=1, rank=2)
 
 
 def fake_build(made, make, recipe, folder, shards, processes):
@@ -63,9 +63,9 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setattr(assembly, "assemble", assemble)
     monkeypatch.setattr(stages, "PIECES_SENTENCES", 50)
     monkeypatch.setattr(stages, "PIECES", 80)
-    told = Talk("lecture", (Turn("spk_1", ("The boat.",)),), ())
+    told = Talk("lecture", (Turn("spk_1", ("The boat.",)),), (Question("Which?", "boat", ("a", "b", "c")),))
     untold = Talk("lecture", (Turn("spk_1", ("The sea.",)),), (Question("What?", "sea", ("a", "b", "c")),))
-    monkeypatch.setattr(stages, "talks", lambda use="spoken": (told, untold) if use == "spoken" else (untold,))
+    monkeypatch.setattr(stages, "talks", lambda style="plain": (told, untold) if style == "plain" else (untold,))
     monkeypatch.setattr(speech, "build", lambda *given: fake_build(made, *given))
     # All pieces that the tiny tokenizer has, so that they fit the tiny model.
     monkeypatch.setattr(stages, "fit", lambda *_: Pieces(dict.fromkeys(tiny_mini.PIECES, -1.0)))
@@ -91,19 +91,56 @@ def test_both_stages(tiny, tmp_path, monkeypatch):
     assert encoder.config.d_model == DIM
     assert Pieces.load(output / "pieces.json").names == tiny_mini.PIECES
 
-    stages.run_instruct(output, 3, INSTRUCT)
+    stages.run_instruct(output, 2, 3, INSTRUCT)
     assert (output / "lora" / "adapter_model.safetensors").exists()
     notes = json.loads((output / "recipe.json").read_text())
     assert notes == {
-        "align": {**asdict(ALIGN), "shards": 2, "windows": 4},
-        "instruct": {
-            **asdict(INSTRUCT),
-            "invented": 3,
-            "conversations": 4 + 2 + 3,
-        },  # heard, the untold talks, invented
+        "align": {**asdict(ALIGN), "shards": 2},
+        "instruct": {**asdict(INSTRUCT), "invented": 3, "shards": 2},
     }
     with pytest.raises(TrainingError, match="is trained already"):
-        stages.run_instruct(output, 3, INSTRUCT)
+        stages.run_instruct(output, 2, 3, INSTRUCT)
+
+
+@peft_warns
+def test_a_kill_in_stage_two(tiny, tmp_path, monkeypatch):
+    """What was read is not read again, and the same is heard."""
+    output, trained = tmp_path / "run", []
+    stages.run_align(output, 2, 1, ALIGN)
+
+    def killed(llm, data, *others):
+        trained.append([one["input_ids"].tolist() for one in data])
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        instruct(llm, data, *others)
+
+    instruct = stages.instruct
+    monkeypatch.setattr(stages, "instruct", killed)
+    with pytest.raises(KeyboardInterrupt):
+        stages.run_instruct(output, 2, 3, INSTRUCT)
+    before = {path: path.read_bytes() for path in (output / "instruct-read").rglob("*") if path.is_file()}
+    stages.run_instruct(output, 2, 3, INSTRUCT)
+    read, heard, read_again, heard_again = trained
+    assert read == read_again != heard == heard_again
+    assert {path: path.read_bytes() for path in before} == before
+    assert (output / "lora" / "adapter_model.safetensors").exists()
+
+
+def test_an_ear_is_not_trained_over(tiny, tmp_path):
+    stages.run_align(tmp_path, 2, 1, ALIGN)
+    with pytest.raises(TrainingError, match=r"is trained already; .* 'lifted', 'align-connector' and 'align-ear'"):
+        stages.run_align(tmp_path, 3, 1, ALIGN)
+
+
+@peft_warns
+@pytest.mark.parametrize(("share", "heard"), [(0.0, 2), (1.0, 4)])
+def test_how_much_is_transcribed(tiny, tmp_path, monkeypatch, share, heard):
+    monkeypatch.setattr(stages, "TRANSCRIPTIONS", share)
+    stages.run_align(tmp_path, 2, 1, ALIGN)
+    counts = []
+    monkeypatch.setattr(stages, "instruct", lambda llm, data, *_: counts.append(len(data)))
+    stages.run_instruct(tmp_path, 2, 0, INSTRUCT)
+    assert counts == [3, heard]
 
 
 def test_what_was_prepared_is_not_prepared_again(tiny, tmp_path, monkeypatch):
@@ -131,7 +168,7 @@ def test_a_kill_while_preparing(tiny, tmp_path, monkeypatch):
 
 def test_stage_two_needs_stage_one(tiny, tmp_path):
     with pytest.raises(TrainingError, match="run 'auricle train align' to its end first"):
-        stages.run_instruct(tmp_path / "run", 1, INSTRUCT)
+        stages.run_instruct(tmp_path / "run", 1, 1, INSTRUCT)
     assert tiny == []
 
 
@@ -159,14 +196,19 @@ def test_options_reach_the_stages(monkeypatch, tmp_path):
     out = ["--output", str(tmp_path), "--seed", "5", "--batch-size", "4", "--epochs", "2"]
     options = ["--processes", "3", "--shards", "7", "--learning-rate", "0.1", "--connector-learning-rate", "0.3"]
     assert main(["train", "align", *out, *options, "--connector-epochs", "6"]) == 0
-    options = ["--invented", "9", "--rank", "8", "--learning-rate", "0.2"]
+    options = ["--shards", "3", "--invented", "9", "--rank", "8", "--learning-rate", "0.2", "--read-epochs", "7"]
     assert main(["train", "instruct", *out, *options]) == 0
     recipe = AlignRecipe(
         connector_epochs=6.0, epochs=2.0, connector_learning_rate=0.3, learning_rate=0.1, batch_size=4, seed=5
     )
     assert given == [
         (tmp_path, 7, 3, recipe),
-        (tmp_path, 9, InstructRecipe(epochs=2.0, learning_rate=0.2, batch_size=4, rank=8, seed=5)),
+        (
+            tmp_path,
+            3,
+            9,
+            InstructRecipe(read_epochs=7.0, epochs=2.0, learning_rate=0.2, batch_size=4, rank=8, seed=5),
+        ),
     ]
 
 

@@ -35,20 +35,27 @@ def test_parse():
 
 @pytest.mark.parametrize("line", ["1 no colon", "? only one | answer", "hello"])
 def test_a_line_of_no_kind(line):
-    with pytest.raises(AuricleError, match="neither a turn"):
+    with pytest.raises(AuricleError, match="expected a turn"):
         list(parse(f"# lecture | a\n{line}"))
+
+
+def test_a_talk_without_a_head():
+    with pytest.raises(AuricleError, match="begins with '1: Hello"):
+        list(parse("1: Hello."))
 
 
 @pytest.fixture(scope="module")
 def every():
-    return [talk for use in ("spoken", "read") for kept in (False, True) for talk in talks(use, validation=kept)]
+    return [
+        talk for style in ("plain", "dense") for kept in (False, True) for talk in talks(style, validation=kept)
+    ]
 
 
 def test_there_are_many(every):
     assert len(every) >= 600
     assert {talk.kind for talk in every} == {"lecture", "meeting", "conversation"}
     assert len({talk.text for talk in every}) == len(every)
-    assert 0.08 < len([*talks(validation=True), *talks("read", validation=True)]) / len(every) < 0.12
+    assert 0.08 < len([*talks(validation=True), *talks("dense", validation=True)]) / len(every) < 0.12
     words = {word for talk in every for word in normalize(talk.text).split()}
     assert len(words) > 12_000
 
@@ -72,10 +79,12 @@ def test_most_answers_are_said(every):
 
 
 def test_endless_draws_each_talk_once_before_any_again():
-    drawn = list(islice(endless(3), 2 * len(talks())))
-    assert drawn == list(islice(endless(3), 2 * len(talks())))
-    first, second = drawn[: len(talks())], drawn[len(talks()) :]
-    assert {talk.text for talk in first} == {talk.text for talk in second} == {talk.text for talk in talks()}
+    every = [*talks(), *talks("dense")]
+    drawn = list(islice(endless(3), 2 * len(every)))
+    assert drawn == list(islice(endless(3), 2 * len(every)))
+    first, second = drawn[: len(every)], drawn[len(every) :]
+    assert {talk.text for talk in first} == {talk.text for talk in second} == {talk.text for talk in every}
+    assert {talk.text for talk in first[len(talks()) :]} == {talk.text for talk in talks("dense")}
     assert first != second
 
 

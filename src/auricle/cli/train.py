@@ -40,7 +40,9 @@ def align_command(
 @train_app.command("instruct")
 def instruct_command(
     output: Output = Path("runs/mini"),
-    invented: Annotated[int, typer.Option(min=0, help="Talks of the grammar to read besides.")] = 150,
+    shards: Annotated[int, typer.Option(min=1, help="Shards of stage one's speech to hear.")] = 24,
+    invented: Annotated[int, typer.Option(min=0, help="Talks of the grammar to read besides.")] = 300,
+    read_epochs: Annotated[float, typer.Option(min=0.0, help="Passes over the talks to read.")] = 1,
     epochs: Epochs = 1,
     learning_rate: LearningRate = 3e-4,
     batch_size: BatchSize = 4,
@@ -51,4 +53,6 @@ def instruct_command(
     from auricle.training.instruct import InstructRecipe
     from auricle.training.stages import run_instruct
 
-    run_instruct(output, invented, InstructRecipe(epochs, learning_rate, batch_size, rank, seed))
+    run_instruct(
+        output, shards, invented, InstructRecipe(read_epochs, epochs, learning_rate, batch_size, rank, seed)
+    )

@@ -23,7 +23,8 @@ from auricle.models.mini.pieces import Pieces, normalize
 from auricle.training.speech import load_shard, save_shard
 from auricle.training.voicing import Said
 
-MASKED_SPANS, MASKED_FRAMES = 6, 40  # up to 6 spans of up to 0.8 s of the encoder's 50 Hz states are silenced
+# Of the encoder's 50 Hz states, in spans of up to 0.4 s: a word is learned from its neighbours too.
+MASKED_SHARE, MASKED_FRAMES = 0.2, 20
 
 LETTERS_WEIGHT = 2.0
 
@@ -109,15 +110,15 @@ class Alignment(nn.Module):
     def forward(
         self, states: Float[Tensor, "batch frames encoder_dim"], targets: list[list[Target]]
     ) -> dict[str, Tensor]:
-        """CTC loss per piece plus `LETTERS_WEIGHT` times that per letter, and the logits in evaluation mode."""
+        """CTC loss per piece plus `LETTERS_WEIGHT` times that per letter."""
         if self.training:
-            states = states * mask(states.shape[0], states.shape[1])[..., None]
+            states = states * mask(states.shape[0], states.shape[1]).to(states.device)[..., None]
         pieces, letters = self.part.both(states)
         loss = sentence_loss(pieces, [[(one.end, one.pieces) for one in row] for row in targets])
         loss = loss + LETTERS_WEIGHT * sentence_loss(
             letters, [[(one.end, one.letters) for one in row] for row in targets]
         )
-        return {"loss": loss} if self.training else {"loss": loss, "logits": pieces}
+        return {"loss": loss}
 
 
 def sentence_loss(
@@ -135,7 +136,7 @@ def sentence_loss(
     for row, sentences in zip(logits, targets, strict=True):
         ends = [min(round(end * rate), len(row)) for end, _ in sentences[:-1]] + [len(row)]
         parts += [row[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-        labels += [label for _, label in sentences]
+        labels += [label.to(logits.device) for _, label in sentences]
     return ctc_loss(parts, labels)
 
 
@@ -212,9 +213,10 @@ def last_checkpoint(output: Path) -> str | None:
     return None if newest is None else str(newest)
 
 
-def mask(batch: int, frames: int) -> Bool[Tensor, "batch frames"]:
-    """False in random spans, as SpecAugment masks time."""
-    starts = torch.randint(frames, (batch, MASKED_SPANS, 1))
-    lengths = torch.randint(MASKED_FRAMES + 1, (batch, MASKED_SPANS, 1))
+def mask(batch: int, frames: int, generator: torch.Generator | None = None) -> Bool[Tensor, "batch frames"]:
+    """False in random spans, `MASKED_SHARE` of all frames before they overlap, as SpecAugment masks time."""
+    spans = round(MASKED_SHARE * frames / (MASKED_FRAMES / 2))
+    starts = torch.randint(frames, (batch, spans, 1), generator=generator)
+    lengths = torch.randint(MASKED_FRAMES + 1, (batch, spans, 1), generator=generator)
     at = torch.arange(frames)
     return ~((at >= starts) & (at < starts + lengths)).any(1)

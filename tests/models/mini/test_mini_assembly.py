@@ -72,6 +72,8 @@ def test_the_encoder_and_the_llm_are_the_base(parts):
         assert all(torch.equal(found[name], weight.bfloat16()) for name, weight in expected.items())
     assert made.config.piece_ids == model.config.piece_ids
     assert tokenizer.convert_ids_to_tokens(made.config.piece_ids) == list(tiny_mini.PIECES)
+    assert made.config.spellings == model.config.spellings
+    assert tokenizer.convert_ids_to_tokens(made.config.blank_id) == "Ġ"
 
 
 def test_a_half_of_the_encoder_is_missing(parts):

@@ -1,4 +1,4 @@
-"""The connector: what a speech token is, and the loss that teaches it."""
+"""The connector and the loss that teaches it."""
 
 import pytest
 import torch
@@ -6,38 +6,18 @@ import torch
 from auricle.models.mini.connector import ALPHABET, Connector, ctc_loss, greedy
 from auricle.models.mini.pieces import normalize
 
-PIECES, DIM = 5, 7
+PIECES = 5
 
 
 @pytest.fixture(scope="module")
 def connector():
     torch.manual_seed(0)
-    built = Connector(encoder_dim=6, dim=8, layers=1, llm_dim=DIM, pieces=PIECES)
-    torch.nn.init.normal_(built.blank)
-    return built.eval()
+    return Connector(encoder_dim=6, dim=8, layers=1, pieces=PIECES).eval()
 
 
 def sure(indices):
     """Logits that leave no doubt."""
     return torch.nn.functional.one_hot(torch.tensor(indices), PIECES + 1).float() * 1000
-
-
-def test_a_sure_frame_is_the_embedding_of_its_piece(connector):
-    table = torch.randn(PIECES, DIM)
-    embeds = connector.embed(sure([3, PIECES, 0])[None], table)[0]
-    assert torch.equal(embeds, torch.stack([table[3], connector.blank, table[0]]))
-
-
-def test_an_unsure_frame_is_the_mean(connector):
-    table = torch.randn(PIECES, DIM)
-    logits = torch.full((1, 1, PIECES + 1), -1000.0)
-    logits[..., [1, 4]] = torch.tensor([0.0, 0.0])
-    torch.testing.assert_close(connector.embed(logits, table)[0, 0], (table[1] + table[4]) / 2)
-
-
-def test_embeddings_have_the_tables_precision(connector):
-    table = torch.randn(PIECES, DIM).bfloat16()
-    assert torch.equal(connector.embed(sure([2])[None], table)[0, 0], table[2])
 
 
 @pytest.mark.parametrize(("frames", "expected"), [(1500, 375), (40, 10), (4, 1)])
@@ -76,12 +56,13 @@ def test_more_labels_than_frames_do_not_spoil_the_batch():
 def test_the_loss_teaches(connector):
     torch.manual_seed(0)
     states, targets = torch.randn(2, 32, 6), [torch.tensor([1, 2]), torch.tensor([4, 0, 3])]
-    learner = Connector(encoder_dim=6, dim=8, layers=1, llm_dim=DIM, pieces=PIECES)
+    learner = Connector(encoder_dim=6, dim=8, layers=1, pieces=PIECES)
     optimizer = torch.optim.Adam(learner.parameters(), 0.03)
     for _ in range(60):
         optimizer.zero_grad()
         ctc_loss(list(learner(states)), targets).backward()
         optimizer.step()
+    learner.eval()
     assert [greedy(logits) for logits in learner(states)] == [[1, 2], [4, 0, 3]]
 
 

@@ -89,11 +89,22 @@ def test_tokens_differ_in_time(lm):
     assert embeds.std(0).mean() > 0.01
 
 
-def test_tokens_lie_within_the_llms_embeddings(lm):
-    table = lm.model.language_model.model.embed_tokens.weight[lm.model.config.piece_ids]
-    embeds = lm.encode(checks.noise(3)).embeds
-    assert (embeds <= table.max(0).values.clamp(min=0) + 1e-5).all()  # the blank is zero
-    assert (embeds >= table.min(0).values.clamp(max=0) - 1e-5).all()
+def test_speech_tokens_are_the_llms_tokens(lm):
+    """Those that the best path spells, window by window."""
+    waveform, table = checks.noise(32), lm.model.language_model.model.embed_tokens.weight
+    features, lengths = lm.processor.features([waveform[:480_000], waveform[480_000:]])
+    with torch.no_grad():
+        best = lm.model.hear(features).argmax(-1)
+    heard = [lm.model.spelling.frames(row[:length]) for row, length in zip(best, lengths.tolist(), strict=True)]
+    assert torch.equal(lm.encode(waveform).embeds, table[torch.cat(heard)])
+    assert lengths.tolist() == [375, 25]
+
+
+def test_pieces_and_blank_are_named(lm):
+    spelling, config = lm.model.spelling, lm.model.config
+    assert list(spelling.pieces) == lm.processor.tokenizer.convert_ids_to_tokens(config.piece_ids)
+    assert lm.processor.tokenizer.convert_ids_to_tokens(spelling.blank) == "Ġ"
+    assert spelling.tokens["he"] == lm.processor.tokenizer.convert_tokens_to_ids("he")
 
 
 @pytest.mark.parametrize("samples", [1, 1279, 1280, 1281, 480_000])
@@ -172,6 +183,8 @@ def test_the_config_keeps_its_parts(tmp_path):
     config.save_pretrained(tmp_path)
     again = AuricleMiniConfig.from_pretrained(tmp_path)
     assert again.piece_ids == config.piece_ids
+    assert again.spellings == config.spellings
+    assert again.blank_id == config.blank_id
     assert again.text_config.hidden_size == 32
     assert again.audio_config.d_model == 16
     assert (again.connector_dim, again.connector_layers) == (16, 1)

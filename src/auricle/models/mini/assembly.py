@@ -24,7 +24,7 @@ from auricle.models.mini import ct2, wheels
 from auricle.models.mini.configuration import AuricleMiniConfig
 from auricle.models.mini.ear import Ear
 from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
-from auricle.models.mini.pieces import Pieces
+from auricle.models.mini.pieces import SPACE, SPEAKABLE, Pieces
 from auricle.models.mini.processing import AuricleMiniProcessor
 
 TRAINED = Path(__file__).parent / "weights"  # ear.safetensors, lora/, pieces.json: committed with the package
@@ -86,8 +86,14 @@ def assemble(base: Path, trained: Path) -> tuple[AuricleMiniForConditionalGenera
     llm, tokenizer = load_llm(base)
     pieces = Pieces.load(trained / "pieces.json")
     vocabulary = tokenizer.get_vocab()
-    ids = [vocabulary[piece] for piece in pieces.names]
-    config = AuricleMiniConfig(whisper_config(), llm.config, ids, dtype="bfloat16")
+    config = AuricleMiniConfig(
+        whisper_config(),
+        llm.config,
+        [vocabulary[piece] for piece in pieces.names],
+        {token: index for token, index in vocabulary.items() if SPEAKABLE.fullmatch(token)},
+        blank_id=vocabulary[SPACE],
+        dtype="bfloat16",
+    )
     model: Any = AuricleMiniForConditionalGeneration(config).eval()  # type: ignore[no-untyped-call]
     model.audio_tower.load_state_dict(load_encoder(base))
     if (trained / EAR).is_file():

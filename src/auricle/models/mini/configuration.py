@@ -10,6 +10,9 @@ class AuricleMiniConfig(PretrainedConfig):
 
     Attributes:
         piece_ids: the LLM's token id of each of the connector's outputs.
+        spellings: the LLM's tokens that letters can spell, as byte-level BPE writes them, and their ids; the pieces
+            are among them.
+        blank_id: the LLM's token for a frame in which no token begins.
         audio_token_id: the placeholder that speech tokens replace.
     """
 
@@ -21,7 +24,9 @@ class AuricleMiniConfig(PretrainedConfig):
         audio_config: dict[str, Any] | WhisperConfig | None = None,
         text_config: dict[str, Any] | LlamaConfig | None = None,
         piece_ids: list[int] | None = None,
+        spellings: dict[str, int] | None = None,
         *,
+        blank_id: int = 216,
         audio_token_id: int = 6,
         connector_dim: int = 448,
         connector_layers: int = 2,
@@ -31,6 +36,8 @@ class AuricleMiniConfig(PretrainedConfig):
         self.audio_config = _config(WhisperConfig, audio_config)
         self.text_config = _config(LlamaConfig, text_config)
         self.piece_ids = piece_ids or []
+        self.spellings = spellings or {}
+        self.blank_id = blank_id
         self.audio_token_id = audio_token_id
         self.connector_dim = connector_dim
         self.connector_layers = connector_layers

@@ -1,10 +1,7 @@
-"""From Whisper's 50 Hz states to 12.5 Hz vectors in the LLM's input space, aligned by CTC.
+"""From Whisper's 50 Hz states to pieces of the LLM's vocabulary at 12.5 Hz, aligned by CTC.
 
-Each output frame is a distribution over pieces of the LLM's vocabulary and a blank, and the speech token is the
-expected embedding under it, so that a sure frame is exactly the vector that the LLM knows for that piece.
-
-Relatives: LegoSLM (posteriors times the LLM's embedding table), SLAM-ASR (frozen encoder and LLM),
-FastLongSpeech (CTC units).
+Relatives: LegoSLM (posteriors over the LLM's vocabulary), SLAM-ASR (frozen encoder and LLM), FastLongSpeech (CTC
+units).
 """
 
 import torch
@@ -15,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 STRIDE = 4  # encoder frames (50 Hz) per speech token (12.5 Hz)
 ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
 LETTERS = len(ALPHABET)
+DROPOUT = 0.1
 
 
 class Norm(nn.Module):
@@ -37,7 +35,13 @@ class Residual(nn.Module):
     def __init__(self, dim: int) -> None:
         """Keeps the number of channels and frames."""
         super().__init__()
-        self.block = nn.Sequential(Norm(dim), nn.Conv1d(dim, dim, 5, padding=2), nn.GELU(), nn.Conv1d(dim, dim, 1))
+        self.block = nn.Sequential(
+            Norm(dim),
+            nn.Conv1d(dim, dim, 5, padding=2),
+            nn.GELU(),
+            nn.Conv1d(dim, dim, 1),
+            nn.Dropout(DROPOUT),
+        )
 
     def forward(self, x: Float[Tensor, "batch dim frames"]) -> Float[Tensor, "batch dim frames"]:
         """Adds what the convolutions find."""
@@ -52,14 +56,13 @@ class Connector(nn.Module):
     are pieces, so that CTC leaves its plateau of blanks at once (`bench/LOG.md`).
     """
 
-    def __init__(self, *, encoder_dim: int, dim: int, layers: int, llm_dim: int, pieces: int) -> None:
+    def __init__(self, *, encoder_dim: int, dim: int, layers: int, pieces: int) -> None:
         """Builds the net.
 
         Args:
             encoder_dim: width of the speech encoder's states.
             dim: width of the convolutions.
             layers: residual convolutions at 25 Hz, and as many at 12.5 Hz.
-            llm_dim: width of the LLM.
             pieces: number of pieces; output `pieces` is the blank.
         """
         super().__init__()
@@ -76,7 +79,6 @@ class Connector(nn.Module):
             Norm(dim),
             nn.Conv1d(dim, pieces + 1, 1),
         )
-        self.blank = nn.Parameter(torch.zeros(llm_dim))
 
     def forward(self, states: Float[Tensor, "batch frames encoder_dim"]) -> Float[Tensor, "batch audio classes"]:
         """Logits over the pieces and, last, the blank; a quarter as many frames."""
@@ -88,18 +90,6 @@ class Connector(nn.Module):
         """Logits over the pieces, and at twice as many frames over `ALPHABET`; blanks are last."""
         lower: Tensor = self.lower(states.transpose(1, 2))
         return self.upper(lower).transpose(1, 2), self.letters(lower).transpose(1, 2)
-
-    def embed(
-        self, logits: Float[Tensor, "batch audio classes"], table: Float[Tensor, "pieces dim"]
-    ) -> Float[Tensor, "batch audio dim"]:
-        """Expected embedding of each frame.
-
-        Args:
-            logits: of `forward`.
-            table: the LLM's input embeddings of the pieces.
-        """
-        rows = torch.cat([table, self.blank[None].to(table)])
-        return logits.float().softmax(-1).to(rows) @ rows
 
 
 def greedy(logits: Float[Tensor, "audio classes"]) -> list[int]:

@@ -12,6 +12,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from auricle.errors import ModelError
 from auricle.models.mini.configuration import AuricleMiniConfig
 from auricle.models.mini.connector import STRIDE, Connector
+from auricle.models.mini.spelling import Spelling
 
 HOP = 160  # samples per mel frame, at 16 kHz
 MEL_STRIDE = 2  # mel frames per encoder frame
@@ -37,9 +38,10 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
             encoder_dim=config.audio_config.d_model,
             dim=config.connector_dim,
             layers=config.connector_layers,
-            llm_dim=config.text_config.hidden_size,
             pieces=len(config.piece_ids),
         )
+        names = {token: name for name, token in config.spellings.items()}
+        self.spelling = Spelling(tuple(names[i] for i in config.piece_ids), config.spellings, config.blank_id)
         self.language_model = LlamaForCausalLM(config.text_config)
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -74,10 +76,11 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Returns:
             `pooler_output` holds the tokens of all windows one after the other, shape `audio dim`.
         """
-        table = self.language_model.model.embed_tokens.weight[self.config.piece_ids]
-        tokens = self.connector.embed(self.hear(input_features), table)
-        kept = [row[:length] for row, length in zip(tokens, audio_lengths.tolist(), strict=True)]
-        return BaseModelOutputWithPooling(pooler_output=torch.cat(kept))
+        best = self.hear(input_features).argmax(-1)
+        heard = [
+            self.spelling.frames(row[:length]) for row, length in zip(best, audio_lengths.tolist(), strict=True)
+        ]
+        return BaseModelOutputWithPooling(pooler_output=self.get_input_embeddings()(torch.cat(heard)))
 
     def forward(
         self,

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 SPACE = "Ġ"  # how byte-level BPE writes the space before a word
-_SPEAKABLE = re.compile(rf"{SPACE}?[a-z']+")
+SPEAKABLE = re.compile(rf"{SPACE}?[a-z']+")
 _WORD = re.compile(r"[a-z']+")
 
 
@@ -103,16 +103,18 @@ def fit(words: Mapping[str, int], vocabulary: Sequence[str], size: int, longest:
     """
     letters = "abcdefghijklmnopqrstuvwxyz'"
     always = sorted({prefix + letter for letter in letters for prefix in (SPACE, "")} & set(vocabulary))
-    speakable = {t for t in vocabulary if _SPEAKABLE.fullmatch(t) and len(t.removeprefix(SPACE)) <= longest}
+    speakable = {t for t in vocabulary if SPEAKABLE.fullmatch(t) and len(t.removeprefix(SPACE)) <= longest}
     counts = _substring_counts(words, speakable | set(always))
     pieces = _normalized(counts, always)
     for keep in (4 * size, 3 * size, 2 * size, int(1.5 * size), size, size, size):
-        used: Counter[str] = Counter()
+        used = dict.fromkeys(always, 0)
+        others: Counter[str] = Counter()
         for word, count in words.items():
-            used.update(dict.fromkeys(pieces.cut(word), count))
-        kept = dict(used.most_common(keep - len(always)))
-        pieces = _normalized(kept, always)
-    return Pieces(dict(sorted(pieces.logs.items(), key=lambda item: -item[1])[:size]))
+            for piece in pieces.cut(word):
+                counted = used if piece in used else others
+                counted[piece] += count
+        pieces = _normalized(used | dict(others.most_common(keep - len(always))), always)
+    return Pieces(dict(sorted(pieces.logs.items(), key=lambda item: -item[1])))
 
 
 def _substring_counts(words: Mapping[str, int], allowed: set[str]) -> Counter[str]:

