@@ -18,9 +18,9 @@ Seed = Annotated[int, typer.Option(help="Of every choice.")]
 @train_app.command("align")
 def align_command(
     output: Output = Path("runs/mini"),
-    shards: Annotated[int, typer.Option(min=1, help="Shards of speech, half an hour each.")] = 24,
+    shards: Annotated[int, typer.Option(min=1, help="Shards of speech, half an hour each.")] = 47,
     connector_epochs: Annotated[float, typer.Option(min=0.0, help="Passes with the encoder frozen.")] = 4,
-    epochs: Epochs = 1.5,
+    epochs: Epochs = 1.25,
     connector_learning_rate: Annotated[
         float, typer.Option(min=0.0, help="Peak, with the encoder frozen.")
     ] = 1.5e-3,
@@ -40,11 +40,11 @@ def align_command(
 @train_app.command("instruct")
 def instruct_command(
     output: Output = Path("runs/mini"),
-    shards: Annotated[int, typer.Option(min=1, help="Shards of stage one's speech to hear.")] = 24,
+    shards: Annotated[int, typer.Option(min=1, help="Shards of stage one's speech to hear.")] = 18,
     invented: Annotated[int, typer.Option(min=0, help="Talks of the grammar to read besides.")] = 300,
     read_epochs: Annotated[float, typer.Option(min=0.0, help="Passes over the talks to read.")] = 1,
     epochs: Epochs = 1,
-    learning_rate: LearningRate = 3e-4,
+    learning_rate: LearningRate = 6e-4,
     batch_size: BatchSize = 4,
     rank: Annotated[int, typer.Option(min=1, help="Of the LoRA.")] = 16,
     seed: Seed = 0,

@@ -43,7 +43,7 @@ class AlignRecipe:
     """
 
     connector_epochs: float = 4
-    epochs: float = 1.5
+    epochs: float = 1.25
     connector_learning_rate: float = 1.5e-3
     learning_rate: float = 1e-4
     batch_size: int = 4

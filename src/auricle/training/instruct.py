@@ -44,7 +44,7 @@ class InstructRecipe:
 
     read_epochs: float = 1.0
     epochs: float = 1.0
-    learning_rate: float = 3e-4
+    learning_rate: float = 6e-4
     batch_size: int = 4
     rank: int = 16
     seed: int = 0
