@@ -1,7 +1,7 @@
 """The stages and their commands, with tiny parts in the places of the real ones."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -95,11 +95,30 @@ def test_both_stages(tiny, tmp_path, monkeypatch):
     assert (output / "lora" / "adapter_model.safetensors").exists()
     notes = json.loads((output / "recipe.json").read_text())
     assert notes == {
-        "align": {**asdict(ALIGN), "shards": 2},
+        "align": {**asdict(ALIGN), "shards": 2, "start": None},
         "instruct": {**asdict(INSTRUCT), "invented": 3, "shards": 2},
     }
     with pytest.raises(TrainingError, match="is trained already"):
         stages.run_instruct(output, 2, 3, INSTRUCT)
+
+
+def test_an_ear_is_trained_on(tiny, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    with pytest.raises(TrainingError, match=r"holds no ear\.safetensors"):
+        stages.run_align(second, 1, 1, ALIGN, first)
+    assert not second.exists()
+    stages.run_align(first, 1, 1, ALIGN)
+    (first / "pieces.json").write_text((first / "pieces.json").read_text() + " ")
+    resting = replace(ALIGN, connector_learning_rate=0.0, learning_rate=0.0)
+    stages.run_align(second, 1, 1, resting, first)
+    before, after = load_file(first / "ear.safetensors"), load_file(second / "ear.safetensors")
+    assert all(torch.equal(weight, after[name]) for name, weight in before.items())
+    assert (second / "pieces.json").read_bytes() == (first / "pieces.json").read_bytes()
+    assert json.loads((second / "recipe.json").read_text())["align"]["start"] == {
+        **asdict(ALIGN),
+        "shards": 1,
+        "start": None,
+    }
 
 
 @peft_warns
@@ -195,14 +214,17 @@ def test_options_reach_the_stages(monkeypatch, tmp_path):
     monkeypatch.setattr(stages, "run_instruct", lambda *options: given.append(options))
     out = ["--output", str(tmp_path), "--seed", "5", "--batch-size", "4", "--epochs", "2"]
     options = ["--processes", "3", "--shards", "7", "--learning-rate", "0.1", "--connector-learning-rate", "0.3"]
-    assert main(["train", "align", *out, *options, "--connector-epochs", "6"]) == 0
+    assert (
+        main(["train", "align", *out, *options, "--connector-epochs", "6", "--start", str(tmp_path / "before")])
+        == 0
+    )
     options = ["--shards", "3", "--invented", "9", "--rank", "8", "--learning-rate", "0.2", "--read-epochs", "7"]
     assert main(["train", "instruct", *out, *options]) == 0
     recipe = AlignRecipe(
         connector_epochs=6.0, epochs=2.0, connector_learning_rate=0.3, learning_rate=0.1, batch_size=4, seed=5
     )
     assert given == [
-        (tmp_path, 7, 3, recipe),
+        (tmp_path, 7, 3, recipe, tmp_path / "before"),
         (
             tmp_path,
             3,
@@ -214,7 +236,7 @@ def test_options_reach_the_stages(monkeypatch, tmp_path):
 
 def test_defaults_are_the_recipes(monkeypatch):
     given = []
-    monkeypatch.setattr(stages, "run_align", lambda *options: given.append(options[-1]))
+    monkeypatch.setattr(stages, "run_align", lambda *options: given.append(options[3]))
     monkeypatch.setattr(stages, "run_instruct", lambda *options: given.append(options[-1]))
     assert main(["train", "align"]) == main(["train", "instruct"]) == 0
     assert given == [AlignRecipe(), InstructRecipe()]

@@ -3,13 +3,14 @@
 import re
 from importlib.resources import files
 from itertools import islice
+from typing import get_args
 
 import pytest
 from held_out import PATHS, grams, held_out_grams
 
 from auricle.errors import AuricleError
 from auricle.models.mini.pieces import normalize
-from auricle.training.talks import Question, endless, parse, talks
+from auricle.training.talks import Question, Style, endless, parse, talks
 
 TALK = """# meeting | tea
 1: We need tea. Now!
@@ -46,16 +47,15 @@ def test_a_talk_without_a_head():
 
 @pytest.fixture(scope="module")
 def every():
-    return [
-        talk for style in ("plain", "dense") for kept in (False, True) for talk in talks(style, validation=kept)
-    ]
+    return [talk for style in get_args(Style) for kept in (False, True) for talk in talks(style, validation=kept)]
 
 
 def test_there_are_many(every):
     assert len(every) >= 600
     assert {talk.kind for talk in every} == {"lecture", "meeting", "conversation"}
     assert len({talk.text for talk in every}) == len(every)
-    assert 0.08 < len([*talks(validation=True), *talks("dense", validation=True)]) / len(every) < 0.12
+    kept = [talk for style in get_args(Style) for talk in talks(style, validation=True)]
+    assert 0.08 < len(kept) / len(every) < 0.12
     words = {word for talk in every for word in normalize(talk.text).split()}
     assert len(words) > 12_000
 
@@ -65,7 +65,7 @@ def test_every_talk_can_be_read_aloud_and_asked(every):
         assert re.fullmatch(r"[A-Za-z .,?!;:'-]+", talk.text), talk.text
         assert all(any(c.isalpha() for c in sentence) for turn in talk.turns for sentence in turn.sentences)
         assert max(len(sentence.split()) for turn in talk.turns for sentence in turn.sentences) <= 70
-        assert len(talk.questions) == 5
+        assert len(talk.questions) in (3, 5)
         for question in talk.questions:
             choices = [question.answer, *question.wrong]
             assert len({choice.lower() for choice in choices}) == 4, question
@@ -79,12 +79,12 @@ def test_most_answers_are_said(every):
 
 
 def test_endless_draws_each_talk_once_before_any_again():
-    every = [*talks(), *talks("dense")]
+    every = [talk for style in get_args(Style) for talk in talks(style)]
     drawn = list(islice(endless(3), 2 * len(every)))
     assert drawn == list(islice(endless(3), 2 * len(every)))
     first, second = drawn[: len(every)], drawn[len(every) :]
     assert {talk.text for talk in first} == {talk.text for talk in second} == {talk.text for talk in every}
-    assert {talk.text for talk in first[len(talks()) :]} == {talk.text for talk in talks("dense")}
+    assert {talk.text for talk in first[-len(talks("wide")) :]} == {talk.text for talk in talks("wide")}
     assert first != second
 
 

@@ -28,13 +28,15 @@ def align_command(
     batch_size: BatchSize = 4,
     processes: Processes = 2,
     seed: Seed = 0,
+    start: Annotated[Path | None, typer.Option(help="Folder of an earlier run, whose ear is trained on.")] = None,
 ) -> None:
     """Stage one: connector and top encoder layers learn to hear, by CTC, on speech that is synthesized first."""
     from auricle.training.align import AlignRecipe
     from auricle.training.stages import run_align
 
     rates = connector_learning_rate, learning_rate
-    run_align(output, shards, processes, AlignRecipe(connector_epochs, epochs, *rates, batch_size, seed))
+    recipe = AlignRecipe(connector_epochs, epochs, *rates, batch_size, seed)
+    run_align(output, shards, processes, recipe, start)
 
 
 @train_app.command("instruct")

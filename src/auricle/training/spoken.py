@@ -117,8 +117,16 @@ def clock(rng: Random) -> str:
         return f"{rng.choice(('a quarter', 'ten', 'twenty', 'five'))} to {cardinal(hour)}"
     minute = rng.choice((15, 30, 45, 10, 20, 40, 50, 55, 25, 35, *range(1, 60)))
     spoken = f"{cardinal(hour)} {'oh ' if minute < 10 else ''}{cardinal(minute)}"
-    part = (" in the morning", " in the afternoon", " in the evening", "", "")[rng.randrange(5)]
-    return spoken + (part if 5 <= hour <= 11 and "after" not in part else part if "morn" not in part else "")
+    part, hours = rng.choice(
+        (
+            ("morning", range(1, 12)),
+            ("afternoon", (12, *range(1, 6))),
+            ("evening", range(5, 12)),
+            ("", ()),
+            ("", ()),
+        )
+    )
+    return f"{spoken} in the {part}" if hour in hours else spoken
 
 
 def money(rng: Random) -> str:

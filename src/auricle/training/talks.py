@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from random import Random
-from typing import Literal
+from typing import Literal, get_args
 
 from auricle.errors import AuricleError
 from auricle.synthesis.dialogue import Turn
+
+Style = Literal["plain", "dense", "wide"]
 
 VALIDATION = 10  # every tenth talk of a file is kept from training
 
@@ -55,16 +57,16 @@ class Talk:
 
 
 @cache
-def talks(style: Literal["plain", "dense"] = "plain", *, validation: bool = False) -> tuple[Talk, ...]:
+def talks(style: Style = "plain", *, validation: bool = False) -> tuple[Talk, ...]:
     """The written talks that are trained on, or those that are kept from training.
 
     Args:
-        style: the dense ones, files `dense-*.txt`, have more facts of one kind.
+        style: the dense ones, files `dense-*.txt`, have more facts of one kind; the wide ones, `wide-*.txt`, were
+            written around common words that the others hardly use.
         validation: those that are kept from training.
     """
     folder = files("auricle.training").joinpath("talks")
-    named = [file for file in folder.iterdir() if file.name.startswith("dense-") == (style == "dense")]
-    found = sorted(named, key=lambda file: file.name)
+    found = sorted((file for file in folder.iterdir() if _style(file.name) == style), key=lambda file: file.name)
     return tuple(
         talk
         for file in found
@@ -99,10 +101,13 @@ def parse(text: str) -> Iterator[Talk]:
 
 
 def endless(seed: int) -> Iterator[Talk]:
-    """The talks of training over and over, each time in another order; the dense ones come last."""
-    rng, plain, dense = Random(seed), list(talks()), list(talks("dense"))
-    while plain or dense:
-        rng.shuffle(plain)
-        yield from plain
-        rng.shuffle(dense)
-        yield from dense
+    """The talks of training over and over, each time in another order, style by style."""
+    rng, styles = Random(seed), [list(talks(style)) for style in get_args(Style)]
+    while any(styles):
+        for style in styles:
+            rng.shuffle(style)
+            yield from style
+
+
+def _style(name: str) -> Style:
+    return next((style for style in get_args(Style) if name.startswith(f"{style}-")), "plain")
