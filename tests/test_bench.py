@@ -9,6 +9,7 @@ import pytest
 
 import auricle
 from auricle.audio import SAMPLE_RATE
+from auricle.training.voicing import VOICES
 from fakes import FakeSpeechLM
 from training.fake_speech import fake_voice
 
@@ -121,3 +122,9 @@ def test_the_authored_samples_are_whole(retrieval, ear):
         assert sample["test_question"]["correct_answer"] in sample["test_question"]["choices"]
     assert len({sample["id"] for sample in samples}) == len(samples)
     assert len(ear.sentences()) > 200
+
+
+def test_the_ear_is_measured_in_voices_of_training_and_in_others(ear):
+    assert set(ear.TRAINED) <= VOICES.keys()
+    styles = {style for name in VOICES for style in name.partition("/")[2].split("+")}
+    assert not {name.partition("/")[2] for name in ear.UNSEEN} & styles

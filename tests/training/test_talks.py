@@ -10,7 +10,7 @@ from held_out import PATHS, grams, held_out_grams
 
 from auricle.errors import AuricleError
 from auricle.models.mini.pieces import normalize
-from auricle.training.talks import Question, Style, endless, parse, talks
+from auricle.training.talks import Question, Style, Talk, endless, parse, talks
 
 TALK = """# meeting | tea
 1: We need tea. Now!
@@ -47,7 +47,11 @@ def test_a_talk_without_a_head():
 
 @pytest.fixture(scope="module")
 def every():
-    return [talk for style in get_args(Style) for kept in (False, True) for talk in talks(style, validation=kept)]
+    return [talk for style in get_args(Style) for talk in of(style)]
+
+
+def of(style: Style) -> list[Talk]:
+    return [*talks(style), *talks(style, validation=True)]
 
 
 def test_there_are_many(every):
@@ -65,11 +69,16 @@ def test_every_talk_can_be_read_aloud_and_asked(every):
         assert re.fullmatch(r"[A-Za-z .,?!;:'-]+", talk.text), talk.text
         assert all(any(c.isalpha() for c in sentence) for turn in talk.turns for sentence in turn.sentences)
         assert max(len(sentence.split()) for turn in talk.turns for sentence in turn.sentences) <= 70
-        assert len(talk.questions) in (3, 5)
         for question in talk.questions:
             choices = [question.answer, *question.wrong]
             assert len({choice.lower() for choice in choices}) == 4, question
             assert all(re.fullmatch(r"[A-Za-z .,?!;'-]+", text) for text in (question.question, *choices)), question
+
+
+@pytest.mark.parametrize(("style", "questions"), [("plain", 5), ("dense", 5), ("wide", 3)])
+def test_questions_of_each_style(style, questions):
+    assert len(of(style)) > 100
+    assert {len(talk.questions) for talk in of(style)} == {questions}
 
 
 def test_most_answers_are_said(every):
@@ -84,8 +93,10 @@ def test_endless_draws_each_talk_once_before_any_again():
     assert drawn == list(islice(endless(3), 2 * len(every)))
     first, second = drawn[: len(every)], drawn[len(every) :]
     assert {talk.text for talk in first} == {talk.text for talk in second} == {talk.text for talk in every}
-    assert {talk.text for talk in first[-len(talks("wide")) :]} == {talk.text for talk in talks("wide")}
-    assert first != second
+    for style in get_args(Style):
+        block, first = first[: len(talks(style))], first[len(talks(style)) :]
+        assert {talk.text for talk in block} == {talk.text for talk in talks(style)}
+    assert drawn[: len(every)] != second
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.parent.name)

@@ -94,6 +94,20 @@ def test_spelling(said: str, expected: str):
     assert said == expected
 
 
+def test_a_time_of_day_suits_its_part_of_the_day():
+    fitting = {
+        "morning": "one two three four five six seven eight nine ten eleven",
+        "afternoon": "twelve one two three four five",
+        "evening": "five six seven eight nine ten eleven",
+    }
+    rng, parts = Random(0), set()
+    for clock in (spoken.clock(rng) for _ in range(5000)):
+        if " in the " in clock:
+            parts.add(part := clock.rpartition(" ")[2])
+            assert clock.split()[0] in fitting[part].split(), clock
+    assert parts == fitting.keys()
+
+
 def test_a_number_that_cannot_be_spelled_is_refused():
     with pytest.raises(ValueError, match="from 0 to 999999999"):
         spoken.cardinal(-1)
