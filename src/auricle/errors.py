@@ -12,6 +12,8 @@ AuricleError                    everything that auricle raises on purpose
 ├── WeightsError                weights are missing, damaged or cannot be stored
 ├── MissingDependencyError      an optional package or program is not installed
 ├── SynthesisError              an utterance could not be spoken
+├── DataError                   a data set cannot be read, or a record of it is not what was expected
+├── EndpointError               a language model's endpoint cannot be used
 └── TrainingError               a training run cannot start or go on
 ```
 
@@ -61,6 +63,14 @@ class MissingDependencyError(AuricleError):
 
 class SynthesisError(AuricleError):
     """An utterance could not be spoken."""
+
+
+class DataError(AuricleError):
+    """A data set cannot be read, or a record of it is not what was expected."""
+
+
+class EndpointError(AuricleError):
+    """A language model's endpoint cannot be used."""
 
 
 class TrainingError(AuricleError):

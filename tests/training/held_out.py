@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PATHS = [ROOT / "data/sir/authored.jsonl", ROOT.parent / "shared/data/spiral/dev.jsonl"]
+SIR = [ROOT / f"data/sir/{name}.jsonl" for name in ("authored", "validation", "test")]
+PATHS = [*SIR, ROOT.parent / "shared/data/spiral/dev.jsonl"]
 
 
 def grams(text: str, size: int = 8) -> set[tuple[str, ...]]:
