@@ -20,7 +20,7 @@ from auricle.profiling import Prefill, Row
 FORMATS = (".png", ".pdf", ".svg")
 # From the palette of Okabe and Ito (2008), which people with any kind of colour vision tell apart.
 KEPT, DROPPED, CURVE = "#0072B2", "#B8B8B8", "#D55E00"
-_MARKS = (KEPT, CURVE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKS = (KEPT, CURVE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _COLUMNS = 2000  # what is drawn of a recording of any length
 
 
@@ -109,7 +109,7 @@ def _draw_costs(
 ) -> None:
     """One marker a method, with its rates beside the points, and the formula as a line."""
     methods = list(dict.fromkeys(row.method for row in rows))
-    for method, marker, color in zip(methods, cycle("osD^vP"), cycle(_MARKS)):
+    for method, marker, color in zip(methods, cycle("osD^vP"), cycle(MARKS)):
         those = [row for row in rows if row.method == method]
         points = [(row, y) for row in those if row.prefill and (y := measured(row.prefill)) is not None]
         places = [(row.total_tokens, y) for row, y in points]

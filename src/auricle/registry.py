@@ -1,6 +1,7 @@
-"""Names of pruners and models, and where to find them; nothing is imported before it is asked for.
+"""Names of pruners, benchmarks and models, and where to find them; nothing is imported before it is asked for.
 
-Another package adds its own by entry points in the groups `auricle.pruners` and `auricle.models`:
+Another package adds its own by entry points in the groups `auricle.pruners`, `auricle.benchmarks` and
+`auricle.models`:
 
 ```toml
 [project.entry-points."auricle.pruners"]
@@ -13,10 +14,13 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auricle.errors import MissingDependencyError, OptionError, UnknownNameError
 from auricle.pruning.base import Pruner
+
+if TYPE_CHECKING:
+    from auricle.benchmarks.base import Benchmark
 
 PRUNERS: Mapping[str, str] = {
     "full": "auricle.pruning.full:Full",
@@ -27,6 +31,14 @@ PRUNERS: Mapping[str, str] = {
     "uniform": "auricle.pruning.uniform:Uniform",
 }
 
+BENCHMARKS: Mapping[str, str] = {
+    "spiral": "auricle.benchmarks.spiral:Spiral",
+    "dream-tts": "auricle.benchmarks.audio_llms:DreamTTS",
+    "cn-college-listen": "auricle.benchmarks.audio_llms:CNCollegeListen",
+    "jsonl": "auricle.benchmarks.jsonl:Jsonl",
+}
+
+_BENCHMARK_GROUP = "auricle.benchmarks"
 _PRUNER_GROUP = "auricle.pruners"
 
 # Class names in a Hugging Face config's `architectures`, or of a loaded model.
@@ -80,6 +92,45 @@ def pruner_name(pruner: Pruner) -> str:
 def pruner_names() -> list[str]:
     """All names that `pruner` knows, those of other packages at the end."""
     return [*PRUNERS, *sorted({point.name for point in entry_points(group=_PRUNER_GROUP)} - PRUNERS.keys())]
+
+
+def benchmark_class(name: str) -> "Callable[..., Benchmark]":
+    """The benchmark of that name, as its frozen dataclass.
+
+    Raises:
+        UnknownNameError: there is none; the message says what there is.
+    """
+    factory: Callable[..., Benchmark] = find(name, BENCHMARKS, "benchmark", _BENCHMARK_GROUP)
+    return factory
+
+
+def benchmark(name: str, **options: object) -> "Benchmark":
+    """A benchmark by name.
+
+    Args:
+        name: see `benchmark_names`.
+        options: of its dataclass, such as `data` and `longer_than`.
+
+    Raises:
+        UnknownNameError: no such benchmark.
+        OptionError: it has no such option, or one is missing.
+    """
+    factory = benchmark_class(name)
+    parameters = signature(factory).parameters
+    if unknown := options.keys() - parameters.keys():
+        raise OptionError(f"The benchmark '{name}' has no option {', '.join(sorted(unknown))}.")
+    needed = [each.name for each in parameters.values() if each.default is each.empty]
+    if missing := [each for each in needed if each not in options]:
+        raise OptionError(f"The benchmark '{name}' needs {', '.join(missing)}.")
+    return factory(**options)
+
+
+def benchmark_names() -> list[str]:
+    """All names that `benchmark` knows, those of other packages at the end."""
+    return [
+        *BENCHMARKS,
+        *sorted({point.name for point in entry_points(group=_BENCHMARK_GROUP)} - BENCHMARKS.keys()),
+    ]
 
 
 def find(name: str, table: Mapping[str, str], kind: str, group: str) -> Any:  # noqa: ANN401 - what the table names

@@ -59,6 +59,35 @@ def test_sentences_keep_speaker_text_and_order() -> None:
     assert said == [(turn.speaker, text) for turn in TURNS for text in turn.sentences]
 
 
+def test_numbers_are_read_aloud_and_kept_as_written() -> None:
+    turns = (Turn("Ann", ("At 3:30 p.m. Dr. Lin left.",)), Turn("Ann", ("It was 2018.",)))
+    spoken = voice_dialogue(turns, VOICES, np.random.default_rng(0)).sentences
+    assert [sentence.text for sentence in spoken] == ["At 3:30 p.m. Dr. Lin left.", "It was 2018."]
+    for sentence, said in zip(
+        spoken, ("At three thirty p.m. Doctor Lin left.", "It was twenty eighteen."), strict=True
+    ):
+        assert sentence.end - sentence.start == pytest.approx(0.05 * len(said), abs=0.025)
+
+
+def test_a_pulse_in_the_last_50_samples_is_dropped() -> None:
+    class Pulsing(ToneVoice):
+        def _tone(self, seconds: float) -> Speech:
+            waveform = super()._tone(seconds).waveform.copy()
+            waveform[-50:] = 0.9
+            return Speech(waveform, self.sampling_rate)
+
+    usual, pulsing = (
+        voice_dialogue(
+            TURNS,
+            {name: made(v.name, v.gender, v.hertz, v.sampling_rate) for name, v in VOICES.items()},
+            np.random.default_rng(0),
+        )
+        for made in (ToneVoice, Pulsing)
+    )
+    assert np.array_equal(usual.waveform, pulsing.waveform)
+    assert usual.sentences == pulsing.sentences
+
+
 def test_pauses_are_longer_between_turns_than_between_sentences() -> None:
     for seed in range(20):
         spoken = dialogue(seed).sentences

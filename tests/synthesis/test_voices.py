@@ -106,6 +106,7 @@ def test_every_name_makes_a_voice() -> None:
         ("espeak/en-us", "male"),
         ("espeak/en-us+f2", "female"),
         ("kokoro/jm_kumo+jm_kumo+jf_nezumi", "male"),
+        ("styletts2/voices/8975_F.wav", "female"),
     ],
 )
 def test_gender(name: str, gender: str) -> None:
@@ -121,6 +122,7 @@ def test_gender(name: str, gender: str) -> None:
         ("slt", "flite"),
         ("flite/slt@", "flite/slt"),
         ("flite/slt@high", "flite/slt"),
+        ("styletts2/", "styletts2"),
         ("", "engines"),
     ],
 )
@@ -160,3 +162,10 @@ def test_import_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@needs(piper.MODELS["joe"], "piper")
+def test_piper_speaks_the_same_text_alike():
+    first, second = (voice("piper/joe", FILES).speak_all([SENTENCE, "We painted it."]) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.waveform, b.waveform)

@@ -9,6 +9,7 @@ import typer
 
 from auricle.audio import SAMPLE_RATE
 from auricle.audio import load as load_audio
+from auricle.cli.evaluate import evaluation_app
 from auricle.cli.models import models_app
 from auricle.cli.options import (
     AudioFile,
@@ -22,6 +23,8 @@ from auricle.cli.options import (
     check_plot,
     load,
 )
+from auricle.cli.reproduce import reproduce_app
+from auricle.cli.spiral import spiral_app
 from auricle.cli.train import train_app
 
 app = typer.Typer(
@@ -32,6 +35,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(models_app, name="models")
+app.add_typer(evaluation_app)
+app.add_typer(reproduce_app, name="reproduce", help="The SpeechPrune paper's tables and figures.")
+app.add_typer(spiral_app, name="spiral", help="Build a benchmark like SPIRAL.")
 app.add_typer(train_app, name="train", help="Train auricle-mini.")
 
 

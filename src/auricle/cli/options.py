@@ -30,6 +30,21 @@ def check_plot(path: Path | None) -> None:
         check_plot_path(path)
 
 
+def load_options(dtype: str | None, device: str | None, trust_remote_code: bool) -> dict[str, Any]:
+    """What `auricle.load` is given besides the name; code of others only if it was asked for."""
+    extra = {"trust_remote_code": True} if trust_remote_code else {}
+    return {"dtype": dtype, "device": device, **extra}
+
+
+def check_model(name: str) -> None:
+    """Raises UnknownNameError if the name can be neither auricle-mini's, nor a folder, nor on the hub."""
+    from auricle import loading
+    from auricle.registry import unknown_name
+
+    if name not in loading.MINI and "/" not in name and not Path(name).is_dir():
+        raise unknown_name(name, [loading.MINI[0], "a folder", "OWNER/NAME on the Hugging Face hub"], "model")
+
+
 def load(name: str, dtype: str | None, device: str | None, trust_remote_code: bool) -> "SpeechLM":
     """Loads a model by the options of the command line.
 
@@ -38,10 +53,7 @@ def load(name: str, dtype: str | None, device: str | None, trust_remote_code: bo
         AuricleError: as for `auricle.loading.load`.
     """
     from auricle import loading
-    from auricle.registry import unknown_name
 
-    if name not in loading.MINI and "/" not in name and not Path(name).is_dir():
-        raise unknown_name(name, [loading.MINI[0], "a folder", "OWNER/NAME on the Hugging Face hub"], "model")
-    options: dict[str, Any] = {"trust_remote_code": True} if trust_remote_code else {}
+    check_model(name)
     with show.status(f"Loading {name}"):
-        return loading.load(name, dtype=dtype, device=device, **options)
+        return loading.load(name, **load_options(dtype, device, trust_remote_code))

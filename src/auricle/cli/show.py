@@ -12,6 +12,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from auricle.asking import Answer
     from auricle.profiling import Row
+    from auricle.spiral.check import Report
     from auricle.transcribing import Transcript
 
 _SPANS_SHOWN = 6  # the longest of them
@@ -123,6 +124,29 @@ def pruners(methods: Mapping[str, Any]) -> None:
     for name, method in methods.items():
         table.add_row(name, Text((method.__doc__ or "").strip().splitlines()[0]))
     _out(width=120).print(table)
+
+
+def quality(found: "Report") -> None:
+    """The verdicts on a set, the samples that fail one, and how answerable its questions are."""
+    out = _out(width=120)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("check")
+    for column in ("found", "wanted", ""):
+        table.add_column(column, justify="right")
+    for verdict in found.verdicts:
+        wanted = f"{verdict.rule} {verdict.threshold:.3g}"
+        table.add_row(verdict.name, f"{verdict.value:.3f}", wanted, "good" if verdict.passed else "FAILED")
+    out.print(table)
+    scores = ", ".join(f"{name} {each.value:.2f}" for name, each in found.opinion.items())
+    out.print(f"\n{found.samples} samples, word error {found.wer.value:.4f}, {scores}, {found.seconds.value:.1f} s")
+    if asked := found.controls:
+        out.print(
+            f"{asked.model} is right in {asked.question.value:.3f} by the question alone and in"
+            f" {asked.transcript.value:.3f} with the transcript; chance is {found.chance:.3f}"
+        )
+    for row in found.rows:
+        if row.faults:
+            out.print(Text(f"   {row.id}: {', '.join(row.faults)}"))
 
 
 def models(mini: str, architectures: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
 """Voices a dialogue and says when every sentence is spoken."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import soxr
@@ -9,6 +9,8 @@ import soxr
 from auricle.audio import Waveform
 from auricle.errors import MissingDependencyError, OptionError
 from auricle.synthesis.base import Speech, Voice
+from auricle.synthesis.reading import as_spoken
+from auricle.synthesis.style_tts2 import StyleTTS2Voice
 
 SENTENCE_PAUSE = (0.15, 0.4)  # seconds, drawn uniformly
 TURN_PAUSE = (0.4, 0.9)
@@ -17,6 +19,7 @@ LOUDNESS_SECONDS = 0.4  # the block of ITU-R BS.1770; a shorter sentence has no 
 HIGHEST_PEAK = 0.99
 SILENCE_DB = -45.0  # below a sentence's loudest frame; its edges below that are cut off
 FRAME_SECONDS = 0.01
+ARTIFACT_SAMPLES = 50  # at an utterance's end, at the engine's rate (SPIRAL, appendix B.3)
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class SpokenSentence:
-    """A sentence of a recording; `start` and `end` in seconds bound its sound without the pauses."""
+    """A sentence of a recording.
+
+    Attributes:
+        speaker: who says it.
+        text: as it was given, which is not always as it is read aloud (`reading.as_spoken`).
+        start: seconds, where its sound begins, behind the pause.
+        end: seconds, where its sound ends.
+    """
 
     speaker: str
     text: str
@@ -62,8 +72,9 @@ def voice_dialogue(
 ) -> SpokenDialogue:
     """Speaks the turns one after the other, every sentence at -23 LUFS (quieter where it would clip).
 
-    Engines' own silence at the edges of a sentence is replaced by drawn pauses: 0.15 to 0.4 s between
-    sentences, at the beginning and at the end, 0.4 to 0.9 s between turns.
+    Numbers, symbols and abbreviations are read as a person would (`reading.as_spoken`). The last 50 samples of an
+    utterance are dropped (SPIRAL, appendix B.3). Engines' own silence at the edges of a sentence is replaced by
+    drawn pauses: 0.15 to 0.4 s between sentences, at the beginning and at the end, 0.4 to 0.9 s between turns.
 
     Args:
         turns: at least one, none without sentences.
@@ -74,7 +85,7 @@ def voice_dialogue(
 
     Raises:
         OptionError: nothing to say, a speaker without a voice, or a speed out of range.
-        SynthesisError, MissingDependencyError: from the engine, or pyloudnorm is not installed.
+        SynthesisError, MissingDependencyError: from the engine, or pyloudnorm or num2words is not installed.
     """
     _check(turns, voices)
     spoken = _speak(turns, voices, speeds or {})
@@ -111,8 +122,8 @@ def trim(speech: Speech) -> Speech:
     return Speech(speech.waveform[loud[0] * frame : (loud[-1] + 1) * frame], speech.sampling_rate)
 
 
-def level(speech: Speech) -> Speech:
-    """Brings speech to -23 LUFS, or to an RMS of -23 dBFS where it is shorter than 0.4 s.
+def loudness(speech: Speech) -> float:
+    """Integrated loudness in LUFS (ITU-R BS.1770-4), or the RMS in dBFS where it has none: below 0.4 s or -70 LUFS.
 
     Raises:
         MissingDependencyError: pyloudnorm is not installed.
@@ -121,26 +132,40 @@ def level(speech: Speech) -> Speech:
         import pyloudnorm
     except ImportError as error:
         raise MissingDependencyError("pyloudnorm is not installed; install auricle[synthesis].") from error
-    loudness = -np.inf
     if speech.seconds >= LOUDNESS_SECONDS:
-        loudness = pyloudnorm.Meter(speech.sampling_rate).integrated_loudness(speech.waveform)
-    if not np.isfinite(loudness):  # too short, or below the meter's gate of -70 LUFS
-        loudness = 10 * np.log10(np.mean(np.square(speech.waveform, dtype=np.float64)))
-    gain = min(10 ** ((LOUDNESS - loudness) / 20), HIGHEST_PEAK / np.abs(speech.waveform).max())
+        integrated = float(pyloudnorm.Meter(speech.sampling_rate).integrated_loudness(speech.waveform))
+        if np.isfinite(integrated):
+            return integrated
+    return float(10 * np.log10(np.mean(np.square(speech.waveform, dtype=np.float64))))
+
+
+def level(speech: Speech) -> Speech:
+    """Brings speech to a `loudness` of -23, or as near as it can without clipping.
+
+    Raises:
+        MissingDependencyError: pyloudnorm is not installed.
+    """
+    gain = min(10 ** ((LOUDNESS - loudness(speech)) / 20), HIGHEST_PEAK / np.abs(speech.waveform).max())
     return Speech((speech.waveform * gain).astype(np.float32), speech.sampling_rate)
 
 
 def _speak(
     turns: Sequence[Turn], voices: Mapping[str, Voice], speeds: Mapping[str, float]
 ) -> dict[str, Iterator[Speech]]:
-    """Speaks all sentences of a speaker in one call, which spares engines that load a model."""
+    """Speaks all sentences of a speaker in one call, which spares engines that load a model; without artifacts."""
     texts: dict[str, list[str]] = {}
     for turn in turns:
-        texts.setdefault(turn.speaker, []).extend(turn.sentences)
+        texts.setdefault(turn.speaker, []).extend(map(as_spoken, turn.sentences))
     return {
-        speaker: iter(voices[speaker].speak_all(lines, speeds.get(speaker, 1.0)))
+        speaker: _without_artifacts(voices[speaker], voices[speaker].speak_all(lines, speeds.get(speaker, 1.0)))
         for speaker, lines in texts.items()
     }
+
+
+def _without_artifacts(voice: Voice, spoken: Sequence[Speech]) -> Iterator[Speech]:
+    if isinstance(voice, StyleTTS2Voice):  # its package has already dropped them
+        return iter(spoken)
+    return (replace(speech, waveform=speech.waveform[:-ARTIFACT_SAMPLES]) for speech in spoken)
 
 
 def _check(turns: Sequence[Turn], voices: Mapping[str, Voice]) -> None:

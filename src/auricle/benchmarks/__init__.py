@@ -1,0 +1,1 @@
+"""Benchmarks: each yields samples, one recording in memory at a time."""

@@ -1,0 +1,1 @@
+"""Evaluation: `Sample -> answer -> Record (log) -> Score -> metric -> report`. Scoring a log needs no model."""

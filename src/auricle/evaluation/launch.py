@@ -1,0 +1,100 @@
+"""Runs an evaluation in this process or in several, each with a share of the samples and a model of its own."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from auricle import loading, registry
+from auricle.errors import ModelError
+from auricle.evaluation.log import Log, Run
+from auricle.evaluation.run import Plan, evaluate, use_threads
+
+Progress = Callable[[int], None]  # samples done
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a process needs to know; it can be sent to one.
+
+    Attributes:
+        model: as `auricle.load` takes it.
+        model_options: further arguments of `auricle.load`.
+        benchmark: its name.
+        benchmark_options: of its dataclass.
+        plan: how it is asked.
+        folder: where the log goes.
+    """
+
+    model: str
+    benchmark: str
+    plan: Plan
+    folder: Path
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    benchmark_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def launch(job: Job, processes: int = 1, on_sample: Progress = lambda _: None) -> None:
+    """Asks all that the job's log does not hold yet.
+
+    Args:
+        job: what is asked of whom.
+        processes: how many share the samples. Two with a core each are faster than one with two.
+        on_sample: called with the number of samples done whenever it grows.
+
+    Raises:
+        OptionError: the folder holds the log of another run.
+        ModelError: a process died, for want of memory for example.
+        AuricleError: whatever the model or the benchmark raises.
+    """
+    counters = [job.folder / f".progress-{part}" for part in range(processes)]
+    job.folder.mkdir(parents=True, exist_ok=True)
+    for counter in counters:
+        counter.write_bytes(b"")
+    try:
+        if processes == 1:
+            work(job, 0, 1, on_sample)
+            return
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            futures = [pool.submit(work, job, part, processes) for part in range(processes)]
+            waiting = set(futures)
+            while waiting:
+                _, waiting = wait(waiting, timeout=_LOOK_SECONDS, return_when=FIRST_EXCEPTION)
+                on_sample(sum(counter.stat().st_size for counter in counters))
+                for future in futures:
+                    if future.done():
+                        future.result()
+    except BrokenProcessPool as error:
+        raise ModelError(
+            "A process of the evaluation died, perhaps for want of memory; run the command again with fewer"
+            " processes, it goes on where it was."
+        ) from error
+    finally:
+        for counter in counters:
+            counter.unlink(missing_ok=True)
+
+
+def work(job: Job, part: int, parts: int, on_sample: Progress | None = None) -> None:
+    """Does one process's share; a byte in its counter file stands for a sample done."""
+    if parts > 1:
+        use_threads(parts)
+    lm = loading.load(job.model, **job.model_options)
+    benchmark = registry.benchmark(job.benchmark, **job.benchmark_options)
+    data = str(job.benchmark_options.get("data", getattr(benchmark, "data", "")))
+    run = Run(lm.name, benchmark.name, data, job.plan.protocol, job.plan.permute, job.plan.seed)
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        with (job.folder / f".progress-{part}").open("ab") as counter:
+            counter.write(b".")
+        if on_sample:
+            on_sample(done)
+
+    with Log(job.folder, run, part) as log:
+        evaluate(lm, benchmark, job.plan, log, part=part, parts=parts, on_sample=count)

@@ -1,0 +1,58 @@
+"""What is compared: pruners at their rates, and the baselines that every result stands beside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from auricle import registry
+from auricle.pruning.base import Pruner
+
+Reads = Literal["speech", "transcript", "nothing"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of a results table.
+
+    Attributes:
+        name: unique in a run, such as "speechprune 0.4".
+        reads: "speech" that `pruner` pruned; the true "transcript" as text, in the place of the speech (the ceiling
+            of hearing); or "nothing" but the question.
+        pruner: for speech.
+    """
+
+    name: str
+    reads: Reads = "speech"
+    pruner: Pruner | None = None
+
+    @property
+    def pruning_rate(self) -> float | None:
+        """Fraction removed; None for methods without a rate."""
+        return getattr(self.pruner, "pruning_rate", None)
+
+
+def baselines() -> tuple[Method, ...]:
+    """Question alone, true transcript, the first 30 s, and the whole recording."""
+    return (
+        Method("text-free", "nothing"),
+        Method("transcript", "transcript"),
+        Method("first30", pruner=registry.pruner("first30")),
+        Method("full", pruner=registry.pruner("full")),
+    )
+
+
+def methods(pruners: Sequence[str], rates: Sequence[float], seed: int = 0) -> tuple[Method, ...]:
+    """Every pruner at every rate; those without a rate once.
+
+    Raises:
+        UnknownNameError: there is no such pruner.
+        OptionError: a rate is outside 0..1.
+    """
+    found: dict[str, Method] = {}
+    for name in pruners:
+        for rate in rates:
+            pruner = registry.pruner(name, pruning_rate=rate, seed=seed)
+            has_rate = hasattr(pruner, "pruning_rate")
+            full_name = f"{name} {rate:g}" if has_rate else name
+            found.setdefault(full_name, Method(full_name, pruner=pruner))
+    return tuple(found.values())

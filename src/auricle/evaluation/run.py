@@ -1,0 +1,207 @@
+"""Asks a Speech LLM every question of a benchmark by several methods; every recording is encoded once."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from auricle.asking import Recording, encode
+from auricle.audio import SAMPLE_RATE
+from auricle.benchmarks.base import Benchmark, Sample
+from auricle.errors import AudioError, ContextLengthError, DataError, ModelError, OptionError
+from auricle.evaluation.log import Log, Protocol, Record
+from auricle.evaluation.methods import Method
+from auricle.evaluation.scoring import orders
+from auricle.pruning.recall import evidence_recall
+from auricle.speech_lm import AudioTokens, Query, SpeechLM, SpeechPrompt
+from auricle.timing import now
+
+ANSWER_TOKENS = 32  # a letter, or a choice said again
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a benchmark is asked.
+
+    Attributes:
+        methods: what is compared.
+        protocol: "loglikelihood" scores every choice, which the prompt does not list; "generate" lists them with
+            letters and reads the letter.
+        permute: see `auricle.evaluation.scoring.orders`; by log-likelihood the order has no effect, and each sample
+            is asked once.
+        seed: of the orders.
+        limit: samples to ask at most; None asks all.
+    """
+
+    methods: tuple[Method, ...]
+    protocol: Protocol = "loglikelihood"
+    permute: int = 0
+    seed: int = 0
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            OptionError: `permute` is negative, or `limit` is not positive.
+        """
+        orders("", 1, self.permute, self.seed)
+        if self.limit is not None and self.limit < 1:
+            raise OptionError(f"limit is {self.limit}; expected at least 1.")
+
+    def orders(self, sample: Sample) -> tuple[tuple[int, ...], ...]:
+        """In which orders a sample's choices are listed."""
+        permute = self.permute if self.protocol == "generate" else 0
+        return orders(sample.id, len(sample.choices), permute, self.seed)
+
+
+def evaluate(
+    lm: SpeechLM,
+    benchmark: Benchmark,
+    plan: Plan,
+    log: Log,
+    *,
+    part: int = 0,
+    parts: int = 1,
+    on_sample: Callable[[], None] = lambda: None,
+) -> None:
+    """Asks what the log does not hold yet.
+
+    Args:
+        lm: the Speech LLM.
+        benchmark: where samples come from.
+        plan: how they are asked.
+        log: where records go; they are on the disk after every sample.
+        part: which of `parts` to do: the samples whose number has this remainder.
+        parts: how many processes share the work.
+        on_sample: called after every sample, also after those that were done before.
+
+    Raises:
+        DataError: the benchmark's data is not what was expected.
+        ModelError: the model's likelihoods are not finite.
+    """
+    for number, sample in enumerate(benchmark.samples()):
+        if plan.limit is not None and number >= plan.limit:
+            break
+        if number % parts != part:
+            continue
+        todo = _todo(sample, plan, log)
+        if todo:
+            log.write(*_Asked(lm, sample, plan.protocol).answers(todo))
+        on_sample()
+
+
+def _todo(sample: Sample, plan: Plan, log: Log) -> list[tuple[Method, tuple[int, ...]]]:
+    asked = [(method, order) for method in plan.methods for order in plan.orders(sample)]
+    return [(method, order) for method, order in asked if (sample.id, method.name, order) not in log.done]
+
+
+class _Asked:
+    """One sample being asked: what its answers share is made once, and only if it is needed."""
+
+    def __init__(self, lm: SpeechLM, sample: Sample, protocol: Protocol) -> None:
+        self.lm, self.sample, self.protocol = lm, sample, protocol
+        self.query = lm.query(sample.question, sample.choices)
+        self.prior: tuple[float, ...] = ()
+        self.recording: Recording | None = None
+
+    def answers(self, todo: Sequence[tuple[Method, tuple[int, ...]]]) -> list[Record]:
+        """A record of every method in every order."""
+        records = []
+        for method in dict.fromkeys(method for method, _ in todo):
+            mine = [order for each, order in todo if each == method]
+            try:
+                records += self._method(method, mine)
+            except (AudioError, ContextLengthError) as error:
+                records += [replace(self._blank(method), order=order, error=str(error)) for order in mine]
+        return records
+
+    def _method(self, method: Method, listed: Sequence[tuple[int, ...]]) -> list[Record]:
+        tokens, blank = self._read(method)
+        records = []
+        for order in listed:
+            start = now()
+            record = self._answer(replace(blank, order=order), tokens)
+            records.append(replace(record, seconds={**record.seconds, "answer": now() - start}))
+        return records
+
+    def _blank(self, method: Method) -> Record:
+        sample = self.sample
+        return Record(
+            sample=sample.id,
+            recording=sample.recording or sample.id,
+            method=method.name,
+            choices=sample.choices,
+            correct=sample.correct,
+            order=(),
+            pruning_rate=method.pruning_rate,
+            groups=dict(sample.groups),
+        )
+
+    def _read(self, method: Method) -> tuple[AudioTokens | None, Record]:
+        """What the LLM reads of the recording, and what is known about it before it answers."""
+        blank = self._blank(method)
+        if method.reads == "nothing":
+            return None, blank
+        if method.reads == "transcript":
+            if not self.sample.transcript:
+                raise DataError(f"Sample {self.sample.id} has no transcript; leave the method 'transcript' out.")
+            return as_tokens(self.lm, self.sample.transcript), blank
+        if method.pruner is None:
+            raise OptionError(f"The method '{method.name}' reads speech, but has no pruner.")
+        if self.recording is None:
+            self.recording = encode(self.lm, self.sample.load(), SAMPLE_RATE)
+        tokens = self.recording.tokens
+        start = now()
+        keep = method.pruner.keep(tokens, self.query, self.lm)
+        pruned = now() - start
+        blank = replace(
+            blank,
+            audio_tokens=len(tokens),
+            kept_tokens=len(keep),
+            recall=self._recall(keep, tokens),
+            position=self._position(),
+            seconds={"encode": self.recording.encode_seconds, "prune": pruned},
+        )
+        return tokens.select(keep), blank
+
+    def _answer(self, record: Record, tokens: AudioTokens | None) -> Record:
+        if self.protocol == "generate":
+            prompt = self.lm.prompt(tokens, self.query, [self.sample.choices[i] for i in record.order])
+            return replace(record, answer=self.lm.generate(prompt, ANSWER_TOKENS))
+        if not self.prior:
+            self.prior = self._loglikelihoods(self.lm.prompt(None, self.query))
+        read = self.prior if tokens is None else self._loglikelihoods(self.lm.prompt(tokens, self.query))
+        return replace(record, loglikelihoods=read, prior=() if tokens is None else self.prior)
+
+    def _loglikelihoods(self, prompt: SpeechPrompt) -> tuple[float, ...]:
+        found = self.lm.loglikelihood(prompt, self.sample.choices)
+        if not torch.isfinite(found).all():
+            raise ModelError(f"The likelihoods of {self.lm.name} are not finite; load it in bfloat16 or float32.")
+        return tuple(found.tolist())
+
+    def _recall(self, keep: Int[Tensor, "kept"], tokens: AudioTokens) -> float | None:
+        if not self.sample.evidence or not tokens.aligned:
+            return None
+        return evidence_recall(keep, tokens.times, self.sample.evidence)
+
+    def _position(self) -> float | None:
+        if not self.sample.evidence or self.recording is None:
+            return None
+        start, end = self.sample.evidence[0][0], self.sample.evidence[-1][1]
+        return min((start + end) / 2 / self.recording.duration, 1.0)
+
+
+def as_tokens(lm: SpeechLM, transcript: str) -> AudioTokens:
+    """A text in the place of speech tokens: the LLM's own embeddings of it, at nominal times."""
+    read: Query = lm.query(transcript)
+    starts = torch.arange(len(read.ids)) / lm.tokens_per_second
+    return AudioTokens(read.embeds, torch.stack([starts, starts + 1 / lm.tokens_per_second], 1).float(), False)
+
+
+def use_threads(parts: int) -> None:
+    """Shares the cores between processes: two with a thread each are faster than one with two."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // parts))

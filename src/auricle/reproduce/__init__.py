@@ -1,0 +1,1 @@
+"""The SpeechPrune paper's tables and figures, one command each, with the paper's own figures beside."""

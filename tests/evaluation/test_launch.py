@@ -1,0 +1,64 @@
+import pytest
+
+from auricle import loading
+from auricle.errors import DataError, ModelError, OptionError
+from auricle.evaluation import launch as launching
+from auricle.evaluation.launch import Job, launch
+from auricle.evaluation.log import read, read_run
+from auricle.evaluation.methods import baselines, methods
+from auricle.evaluation.run import Plan
+from fakes import FakeSpeechLM
+from models import tiny_mini
+from sets import write_spiral
+
+PLAN = Plan((*baselines(), *methods(["speechprune"], [0.6])))
+
+
+@pytest.fixture
+def job(tmp_path):
+    data = write_spiral(tmp_path / "data", 3, seconds=9.0)
+    (tmp_path / "model").mkdir()
+    tiny_mini.model().save_pretrained(tmp_path / "model")
+    tiny_mini.processor().save_pretrained(tmp_path / "model")
+    return Job(str(tmp_path / "model"), "spiral", PLAN, tmp_path / "run", {}, {"data": data})
+
+
+def test_two_processes_give_what_one_gives(job, tmp_path):
+    done = []
+    launch(job, 2, done.append)
+    assert done[-1] == 3
+    alone = Job(job.model, job.benchmark, PLAN, tmp_path / "alone", {}, job.benchmark_options)
+    launch(alone)
+    strip = {"seconds": {}}
+    both = [{each.key: vars(each) | strip for each in read(folder)} for folder in (job.folder, alone.folder)]
+    assert both[0] == both[1]
+    assert len(both[0]) == 15
+    assert not list(job.folder.glob(".progress*"))
+
+
+def test_errors_of_a_process_come_through(job, tmp_path):
+    (tmp_path / "data/wavs/set_1.wav").unlink()
+    with pytest.raises(DataError, match="set_1"):
+        launch(job, 2)
+
+
+def test_a_dead_process_is_noticed(job, monkeypatch):
+    monkeypatch.setattr(launching, "work", _die)
+    with pytest.raises(ModelError, match="died"):
+        launch(job, 2)
+
+
+def _die(*_):
+    import os
+
+    os._exit(1)
+
+
+def test_one_process_counts_and_writes_the_run(job, monkeypatch):
+    monkeypatch.setattr(loading, "load", lambda *_, **__: FakeSpeechLM())
+    done = []
+    launch(job, 1, done.append)
+    assert done == [1, 2, 3]
+    assert read_run(job.folder).model == "fake"
+    with pytest.raises(OptionError, match="seed"):
+        launch(Job(job.model, "spiral", Plan(PLAN.methods, seed=1), job.folder, {}, job.benchmark_options))

@@ -1,0 +1,193 @@
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from typing_extensions import override
+
+from auricle.asking import encode
+from auricle.audio import SAMPLE_RATE
+from auricle.benchmarks.base import Benchmark, Sample
+from auricle.errors import AudioError, DataError, OptionError
+from auricle.evaluation import run as running
+from auricle.evaluation.log import Log, Run, read
+from auricle.evaluation.methods import Method, baselines, methods
+from auricle.evaluation.run import Plan, as_tokens, evaluate
+from auricle.evaluation.scoring import score
+from auricle.pruning.speechprune import SpeechPrune
+from fakes import FakeSpeechLM, noise
+
+RUN = Run("fake", "noises", "", "loglikelihood")
+
+
+@dataclass(frozen=True)
+class Noises(Benchmark):
+    count: int = 3
+    seconds: float = 40.0
+    broken: int = -1
+    transcript: str = "it is green now"
+
+    @property
+    @override
+    def name(self):
+        return "noises"
+
+    @override
+    def samples(self):
+        for i in range(self.count):
+            yield Sample(
+                id=f"s{i}",
+                load=lambda i=i: self._load(i),
+                question=f"Which color is shed {i}?",
+                choices=("red", "green", "blue", "grey"),
+                correct=i % 4,
+                evidence=((10.0, 14.0),),
+                transcript=self.transcript,
+                groups={"kind": "noise"},
+            )
+
+    def _load(self, i):
+        if i == self.broken:
+            raise AudioError("The recording is damaged.")
+        return noise(self.seconds, i)
+
+
+def asked(folder, lm=None, plan=None, benchmark=None, **options):
+    plan = plan or Plan((*baselines(), *methods(["speechprune", "random-pieces"], [0.4, 0.8])))
+    with Log(folder, replace(RUN, protocol=plan.protocol), options.get("part", 0)) as log:
+        evaluate(lm or FakeSpeechLM(), benchmark or Noises(), plan, log, **options)
+    return list(read(folder))
+
+
+def test_every_method_is_asked_about_every_sample(tmp_path):
+    records = asked(tmp_path)
+    assert len(records) == 3 * 8
+    by_method = {each.method: each for each in records if each.sample == "s1"}
+    assert by_method["full"].kept_tokens == by_method["full"].audio_tokens == 500
+    assert by_method["first30"].kept_tokens == 375
+    assert by_method["speechprune 0.4"].kept_tokens == by_method["random-pieces 0.4"].kept_tokens == 225
+    assert by_method["speechprune 0.8"].pruning_rate == 0.8
+    assert by_method["full"].recall == 1.0
+    assert by_method["full"].position == pytest.approx(0.3)
+    assert by_method["text-free"].prior == ()
+    assert by_method["full"].prior == by_method["text-free"].loglikelihoods
+    assert by_method["transcript"].audio_tokens == 0
+    assert set(by_method["full"].seconds) == {"encode", "prune", "answer"}
+    assert by_method["full"].groups == {"kind": "noise"}
+
+
+def test_the_scores_are_those_of_auricle_ask(tmp_path):
+    from auricle.asking import answer
+
+    lm = FakeSpeechLM()
+    records = {(each.sample, each.method): each for each in asked(tmp_path, lm)}
+    for sample in Noises().samples():
+        recording = encode(lm, sample.load(), SAMPLE_RATE)
+        given = answer(lm, recording, lm.query(sample.question, sample.choices), SpeechPrune(0.4))
+        found = records[sample.id, "speechprune 0.4"]
+        scores = torch.tensor(found.loglikelihoods) - torch.tensor(found.prior)
+        torch.testing.assert_close(scores, torch.tensor(list(given.scores.values())))
+        assert "ABCD"[score(found).choice] == given.choice
+
+
+def test_each_recording_is_encoded_once_and_only_if_it_is_needed(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(running, "encode", lambda *given: calls.append(1) or encode(*given))
+    asked(tmp_path / "a")
+    assert len(calls) == 3
+    asked(tmp_path / "b", plan=Plan(baselines()[:2]))
+    assert len(calls) == 3
+    asked(tmp_path / "a")  # all is in the log
+    assert len(calls) == 3
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    class Twice(FakeSpeechLM):
+        left = 2
+
+        def encode(self, *given):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return super().encode(*given)
+
+    with pytest.raises(KeyboardInterrupt):
+        asked(tmp_path, Twice())
+    assert {each.sample for each in read(tmp_path)} == {"s0", "s1"}
+    records = asked(tmp_path)
+    assert [each.sample for each in records[16:]] == ["s2"] * 8
+    assert len({each.key for each in records}) == len(records) == 24
+
+
+def test_more_methods_can_be_asked_later(tmp_path):
+    asked(tmp_path, plan=Plan(methods(["uniform"], [0.5])))
+    records = asked(tmp_path, plan=Plan(methods(["uniform", "random-crop"], [0.5])))
+    assert [each.method for each in records] == ["uniform 0.5"] * 3 + ["random-crop 0.5"] * 3
+
+
+def test_generated_answers_are_asked_in_every_order(tmp_path):
+    plan = Plan(methods(["uniform"], [0.5]), protocol="generate", permute=4)
+    records = asked(tmp_path, FakeSpeechLM(reply="C"), plan)
+    assert len(records) == 12
+    assert {each.answer for each in records} == {"C"}
+    assert sum(score(each).correct for each in records) == 3  # C is right in one order of four
+    assert all(each.loglikelihoods == () for each in records)
+
+
+def test_the_prompt_lists_the_choices_in_that_order(tmp_path):
+    seen = []
+
+    class Listening(FakeSpeechLM):
+        def prompt(self, tokens, query, choices=None):
+            seen.append(choices)
+            return super().prompt(tokens, query, choices)
+
+    records = asked(tmp_path, Listening(), Plan(baselines()[:1], "generate", permute=2))
+    assert seen == [[each.choices[i] for i in each.order] for each in records]
+
+
+def test_processes_share_the_samples(tmp_path):
+    for part in (0, 1):
+        asked(tmp_path, part=part, parts=2)
+    assert sorted(each.sample for each in read(tmp_path)) == sorted(["s0", "s1", "s2"] * 8)
+    assert len(list(tmp_path.glob("log-*.jsonl"))) == 2
+
+
+def test_what_cannot_be_answered_is_recorded_with_its_reason(tmp_path):
+    records = asked(tmp_path, FakeSpeechLM(context=450), benchmark=Noises(broken=1))
+    errors = {(each.sample, each.method): each.error for each in records if each.error}
+    assert "450" in errors["s0", "full"]
+    assert errors["s1", "first30"] == "The recording is damaged."
+    assert ("s0", "speechprune 0.4") not in errors
+    assert ("s1", "text-free") not in errors
+
+
+def test_limit_and_what_makes_no_sense(tmp_path):
+    assert {each.sample for each in asked(tmp_path, plan=Plan(baselines(), limit=2))} == {"s0", "s1"}
+    with pytest.raises(OptionError, match="limit is 0"):
+        Plan(baselines(), limit=0)
+    with pytest.raises(OptionError, match="permute is -1"):
+        Plan(baselines(), permute=-1)
+    with pytest.raises(OptionError, match="no pruner"):
+        asked(tmp_path / "b", plan=Plan((Method("odd"),)))
+    with pytest.raises(DataError, match="no transcript"):
+        asked(tmp_path / "c", benchmark=Noises(transcript=""))
+
+
+def test_methods_without_a_rate_stand_once():
+    found = methods(["first30", "speechprune", "random-pieces"], [0.2, 0.4], seed=7)
+    assert [each.name for each in found] == [
+        "first30",
+        "speechprune 0.2",
+        "speechprune 0.4",
+        "random-pieces 0.2",
+        "random-pieces 0.4",
+    ]
+    assert found[3].pruner.seed == 7
+
+
+def test_a_transcript_stands_in_the_place_of_the_speech():
+    lm = FakeSpeechLM()
+    tokens = as_tokens(lm, "it is green")
+    torch.testing.assert_close(tokens.embeds, lm.table[lm.tokenize("it is green")])
+    assert not tokens.aligned
+    assert len(tokens.times) == len(tokens)

@@ -1,0 +1,112 @@
+import json
+
+import pytest
+
+from auricle import loading
+from auricle.cli import main
+from auricle.evaluation.log import read
+from sets import write_spiral
+from tiny_llama import TinyLlama
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    monkeypatch.setattr(loading, "load", lambda *_, **__: TinyLlama())
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_spiral(tmp_path / "set", 4, seconds=36.0)
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(each) for each in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_eval_score_and_report(loads, run, data, tmp_path):
+    out = tmp_path / "out"
+    methods = ("--pruner", "speechprune", "--pruner", "random-pieces", "--pruning-rate", 0.4)
+    code, text, err = run("eval", "spiral", "--data", data, "--output", out, *methods, "--permute", 4)
+    assert (code, err) == (0, "")
+    assert "| speechprune 0.4 |" in text
+    assert "| permuted | 0.250 | 0.250 | 0.250 | 0.250 |" in text
+    records = list(read(out))
+    assert len(records) == 4 * 6
+    code, again, err = run("score", out)
+    assert (code, again, err) == (0, text, "")
+    found = json.loads(run("score", out, "--json")[1])
+    assert [row["method"] for row in found["rows"]] == list(dict.fromkeys(record.method for record in records))
+    assert found["run"]["benchmark"] == "spiral"
+    code, paths, _ = run("report", out, out, "--output", tmp_path / "page")
+    assert code == 0
+    assert paths.split() == [str(tmp_path / "page/report.html"), str(tmp_path / "page/report.md")]
+    assert (tmp_path / "page/report.html").read_text().count("<h2>") == 2
+
+
+def test_eval_goes_on_with_the_rest(loads, run, data, tmp_path):
+    out = tmp_path / "out"
+    common = ("eval", "spiral", "--data", data, "--output", out, "--no-baselines", "--pruner", "uniform")
+    run(*common, "--limit", 1)
+    assert len(list(read(out))) == 1
+    run(*common, "--json")
+    assert len(list(read(out))) == 4
+    code, stdout, err = run(*common, "--seed", 3)
+    assert (code, stdout) == (2, "")
+    assert "seed 0" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("eval", "spirl", "--output", "x"), "Did you mean 'spiral'"),
+        (("eval", "spiral", "--output", "x"), "needs data"),
+        (("eval", "spiral", "--output", "x", "--data", "nowhere"), "cannot be read"),
+        (("eval", "spiral", "--output", "x", "--data", "nowhere", "--longer-than", 60), "no option longer_than"),
+        (("eval", "spiral", "--output", "x", "--data", "SET", "--pruner", "speechprun"), "Did you mean"),
+        (("eval", "spiral", "--output", "x", "--data", "SET", "--pruning-rate", 1.2), "1.2"),
+        (("eval", "spiral", "--output", "x", "--data", "SET", "--model", "nothing"), "no model 'nothing'"),
+        (("score", "nowhere"), "holds no run"),
+        (("report", "nowhere"), "holds no run"),
+        (("reproduce", "table2", "--data", "spiral", "--output", "x"), "BENCHMARK=PATH"),
+        (("reproduce", "figure2", "--data", "SET", "--output", "x", "--sample", "none"), "no sample 'none'"),
+    ],
+)
+def test_what_cannot_work_is_one_sentence_and_leaves_nothing(run, data, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    code, out, err = run(*(data if each == "SET" else each for each in arguments))
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert words in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_benchmarks_are_listed(run):
+    code, out, _ = run("benchmarks")
+    assert code == 0
+    for name in ("spiral", "dream-tts", "cn-college-listen", "jsonl"):
+        assert name in out
+
+
+def test_reproduce_table1_and_figures(loads, run, data, tmp_path):
+    out = tmp_path / "paper"
+    code, text, err = run("reproduce", "table1", "--data", data, "--output", out / "1", "--repeats", 1)
+    assert (code, err) == (0, "")
+    assert "| SpeechPrune | 0.2 |" in text
+    assert (out / "1/table1.md").read_text() == text.removesuffix("\n")
+    code, text, err = run("reproduce", "figure3", "--data", data, "--output", out / "3")
+    assert (code, err) == (0, "")
+    assert (out / "3/figure3.png").stat().st_size > 1000
+    code, text, err = run("reproduce", "figure2", "--data", data, "--output", out / "2", "--sample", "set_2")
+    assert (code, err) == (0, "")
+    assert (out / "2/figure2.svg").stat().st_size > 1000
+    code, text, err = run("reproduce", "table2", "--data", f"spiral={data}", "--output", out / "4")
+    assert (code, err) == (0, "")
+    assert "| SpeechPrune 0.2 |" in text
