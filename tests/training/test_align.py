@@ -215,6 +215,14 @@ def test_a_step_needs_a_batch(folder, tmp_path):
         train(connector(), Shards(folder, PIECES), tmp_path / "out", batch_size=6)
 
 
+def test_no_epochs_train_nothing(folder, tmp_path):
+    part = connector()
+    before = {name: value.clone() for name, value in part.state_dict().items()}
+    train(part, Shards(folder, PIECES), tmp_path / "run", epochs=0.0)
+    assert all(torch.equal(value, before[name]) for name, value in part.state_dict().items())
+    assert not (tmp_path / "run").exists()
+
+
 def test_last_checkpoint(tmp_path):
     assert last_checkpoint(tmp_path) is None
     for number in (9, 100, 20):
