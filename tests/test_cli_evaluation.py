@@ -61,6 +61,25 @@ def test_eval_goes_on_with_the_rest(loads, run, data, tmp_path):
     assert "seed 0" in err
 
 
+def test_generated_answers(loads, run, data, tmp_path):
+    out = tmp_path / "out"
+    common = ("eval", "spiral", "--data", data, "--output", out, "--no-baselines", "--pruner", "random-pieces")
+    code, text, _ = run(*common, "--protocol", "generate", "--permute", 2, "--seed", 5)
+    assert code == 0
+    assert len(list(read(out))) == 8
+    assert "choices in 2 orders, seed 5" in text
+    assert "| method | answers | speech kept | accuracy | unparsed |" in text
+
+
+def test_an_empty_set_is_refused(run, tmp_path):
+    (tmp_path / "data.jsonl").write_text("")
+    for command in (("eval", "spiral"), ("reproduce", "table1"), ("reproduce", "figure2")):
+        code, _, err = run(*command, "--data", tmp_path, "--output", tmp_path / "x")
+        assert code == 2
+        assert "no samples" in err.lower()
+        assert not (tmp_path / "x").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -7,7 +7,7 @@ import soundfile
 
 from auricle.audio import SAMPLE_RATE
 from auricle.benchmarks.audio_llms import CNCollegeListen, DreamTTS, split_choices
-from auricle.errors import DataError
+from auricle.errors import AudioError, DataError
 from fakes import noise
 
 
@@ -43,6 +43,17 @@ def test_only_recordings_longer_than_a_minute(tmp_path):
     write(tmp_path / "test.parquet")
     assert [sample.id for sample in DreamTTS(tmp_path, longer_than=60.0).samples()] == ["1", "2"]
     assert [sample.id for sample in DreamTTS(tmp_path, longer_than=61.0).samples()] == ["1"]
+
+
+def test_questions_about_one_recording_are_a_cluster_and_broken_audio_is_its_own_error(tmp_path):
+    path = write(tmp_path / "test.parquet", seconds=(2.0, 2.0, 3.0))
+    samples = list(DreamTTS(path).samples())
+    assert samples[0].recording == samples[1].recording != samples[2].recording
+    context = [{"bytes": b"RIFF", "path": "x.wav"}]
+    path = write(tmp_path / "broken.parquet", seconds=(1.0,), context=context)
+    broken = next(DreamTTS(path, longer_than=60.0).samples())
+    with pytest.raises(AudioError, match="row 0"):
+        broken.load()
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,20 @@ def test_a_choice_that_is_a_letter_is_a_choice_first():
     assert correct_index("B", ("C", "A", "B"), "1") == 2
 
 
+@pytest.mark.parametrize("change", [{"choices": {"A": "Ann", "B": "Ben"}}, {"choices": "AB"}, {"groups": ["x"]}])
+def test_a_field_of_another_kind_is_refused(tmp_path, change):
+    with pytest.raises(DataError, match="misuses a field"):
+        read(tmp_path, LINE | change)
+
+
+def test_a_folder_and_a_mark_at_the_start_are_fine(tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(1.0), SAMPLE_RATE)
+    (tmp_path / "data.jsonl").write_text(json.dumps(LINE | {"transcript": None}), encoding="utf-8-sig")
+    sample = next(Jsonl(tmp_path).samples())
+    assert sample.load().size == SAMPLE_RATE
+    assert sample.transcript == ""
+
+
 @pytest.mark.parametrize("field", ["audio", "question", "choices", "answer"])
 def test_a_missing_field_is_named(tmp_path, field):
     with pytest.raises(DataError, match=field):

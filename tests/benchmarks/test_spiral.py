@@ -50,6 +50,15 @@ def test_a_missing_set_is_refused(tmp_path):
         list(Spiral(tmp_path / "none").samples())
 
 
+@pytest.mark.parametrize("combined", [None, 3, {"audio_files": 3}, {"audio_files": {"a": 1}}])
+def test_audio_data_of_another_kind_is_refused(tmp_path, combined):
+    folder = write_spiral(tmp_path, 1, seconds=1)
+    record = spiral_record("set_0") | {"audio_data": {"combined": combined}}
+    (folder / "data.jsonl").write_text(json.dumps(record))
+    with pytest.raises(DataError, match="not as published"):
+        list(Spiral(folder).samples())
+
+
 @pytest.mark.parametrize("evidence", [[1, 2], [["a", 2]], 3])
 def test_evidence_that_is_no_spans_is_refused(tmp_path, evidence):
     folder = write_spiral(tmp_path, 1, seconds=1)

@@ -31,11 +31,31 @@ def test_a_torn_line_is_left_out_and_overwritten(tmp_path):
     assert [each.sample for each in read(tmp_path)] == ["a", "c"]
 
 
-def test_a_damaged_line_is_named(tmp_path):
+def test_an_answer_stands_for_the_error_that_it_mends_and_nothing_counts_twice(tmp_path):
+    wrong, right = record("a", error="no such file"), record("a")
+    with Log(tmp_path, RUN) as log:
+        log.write(wrong, record("b"))
+    with Log(tmp_path, RUN) as log:
+        assert {key[0] for key in log.done} == {"b"}
+        log.write(right, record("b"))
+    with Log(tmp_path, RUN, 1) as log:
+        log.write(wrong)
+    assert list(read(tmp_path)) == [right, record("b")]
+
+
+def test_two_writers_of_one_file_are_refused(tmp_path):
+    with Log(tmp_path, RUN), pytest.raises(OptionError, match=r"Another process writes .*log-0"):
+        Log(tmp_path, RUN)
+    with Log(tmp_path, RUN), Log(tmp_path, RUN, 1):
+        pass
+
+
+@pytest.mark.parametrize("line", ["[1]", "{}", "no JSON"])
+def test_a_damaged_line_is_named(tmp_path, line):
     with Log(tmp_path, RUN) as log:
         log.write(record("a"))
     path = tmp_path / "log-0.jsonl"
-    path.write_text("{}\n" + path.read_text())
+    path.write_text(line + "\n" + path.read_text())
     with pytest.raises(DataError, match=r"Line 1 .*log-0.jsonl"):
         list(read(tmp_path))
 
@@ -50,7 +70,15 @@ def test_processes_write_files_of_their_own(tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("model", "other"), ("permute", 0), ("seed", 1), ("protocol", "generate"), ("data", "else")],
+    [
+        ("model", "other"),
+        ("permute", 0),
+        ("seed", 1),
+        ("weights", "else"),
+        ("options", {"longer_than": "60"}),
+        ("protocol", "generate"),
+        ("data", "else"),
+    ],
 )
 def test_another_run_does_not_go_on_there(tmp_path, field, value):
     with Log(tmp_path, RUN):

@@ -71,6 +71,50 @@ def test_a_difference_is_paired():
     assert metrics.difference(first, [record("other", "b")]) is None
 
 
+def test_a_difference_is_over_recordings_of_any_number_of_questions():
+    """One recording of eight questions is one piece of evidence."""
+    first = [record(f"s{i}", "a", i < 8, recording="long" if i < 8 else f"r{i}") for i in range(16)]
+    second = [record(f"s{i}", "b", False, recording="long" if i < 8 else f"r{i}") for i in range(16)]
+    found = metrics.difference(first, second)
+    assert found.difference.value == pytest.approx(0.5)  # over samples, not over recordings
+    assert found.difference.recordings == 9
+    assert found.p == 1.0
+
+
+def test_one_recording_proves_nothing():
+    first, second = ([record(f"s{i}", m, m == "a", recording="r") for i in range(4)] for m in "ab")
+    found = metrics.difference(first, second)
+    assert (found.difference.value, found.p) == (1.0, 1.0)
+    assert found.difference.low < 0.1
+
+
+def test_a_difference_compares_the_same_order():
+    orders = [(0, 1, 2, 3), (1, 0, 2, 3)]
+    first = [said("B", order, sample=f"s{i}", method="a") for i in range(6) for order in orders]
+    second = [said("B", order, sample=f"s{i}", method="b") for i in range(6) for order in reversed(orders)]
+    found = metrics.difference(first, second)
+    assert (found.difference.value, found.p) == (0.0, 1.0)
+
+
+def test_ties_have_an_interval_that_shrinks():
+    def ties(count):
+        first, second = ([record(f"s{i}", m) for i in range(count)] for m in "ab")
+        return metrics.difference(first, second).difference
+
+    assert ties(10).low < -0.2
+    assert ties(10).high > 0.2
+    assert ties(100).high < 0.05
+
+
+def test_agreement_is_no_certainty_unless_it_is_by_construction():
+    quarter = [record(f"s{i}", right=k == 0, recording=f"r{i}") for i in range(10) for k in range(4)]
+    found = metrics.estimate(quarter, lambda each: score(each).correct)
+    assert found.value == 0.25
+    assert found.low < 0.25 < found.high
+    everything = [record(f"s{i}", audio_tokens=9, kept_tokens=9, recall=1.0) for i in range(10)]
+    assert str(metrics.row("full", everything).recall) == "1.000 (1.000 to 1.000)"
+
+
 def test_chance_differences_are_not_found():
     p = [metrics.difference(drawn(40, 0.5, "a", seed=i), drawn(40, 0.5, "b", seed=1000 + i)).p for i in range(40)]
     assert sum(each < 0.05 for each in p) <= 6
@@ -99,5 +143,8 @@ def test_the_hard_subset_is_what_first30_gets_wrong():
         record("s0", "full", True),
         record("s1", "full", True),
         record("s2", "full", True),  # never asked of first30
+        record("s3", "first30", False, error="too long"),
+        said("B", sample="s4", method="first30"),
+        said("B", (1, 0, 2, 3), sample="s4", method="first30"),  # right in one order of two
     ]
     assert {(each.sample, each.method) for each in metrics.hard(records)} == {("s1", "first30"), ("s1", "full")}

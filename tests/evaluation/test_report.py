@@ -44,9 +44,10 @@ def folder(tmp_path):
 def test_a_log_becomes_tables(folder):
     found = {table.title: table for table in section(result(folder)).tables}
     rows = {row[0]: row for row in found["Accuracy"].rows}
-    assert rows["full"][2].startswith("0.750 (0.")
-    assert rows["full"][4].startswith("0.500")
-    assert rows["text-free"][1] == rows["text-free"][4] == ""
+    assert rows["full"][1] == "40"
+    assert rows["full"][3].startswith("0.750 (0.")
+    assert rows["full"][5].startswith("0.500")
+    assert rows["text-free"][2] == rows["text-free"][5] == ""
     assert found["Always the same letter"].rows == (
         ("published order", "0.000", "0.600", "0.400", "0.000"),
         ("permuted", "0.250", "0.250", "0.250", "0.250"),
@@ -68,8 +69,8 @@ def test_what_was_not_answered_is_said(tmp_path):
         log.write(said("B"), said("", sample="s1", error="The prompt is too long."), said("because", sample="s2"))
     found = {table.title: table for table in section(result(tmp_path)).tables}
     assert found["Without an answer (counted as wrong)"].rows == (("full", "1", "The prompt is too long."),)
-    assert found["Accuracy"].header[3] == "unparsed"
-    assert found["Accuracy"].rows[0][3] == "1"
+    assert found["Accuracy"].header[4] == "unparsed"
+    assert found["Accuracy"].rows[0][4] == "1"
     assert "By type of transcript" not in found
 
 
@@ -81,7 +82,7 @@ def test_the_page_needs_no_network(folder, tmp_path):
     assert not re.search(r"(?:src|href)=[\"'](?!#)", page)
     assert not re.search(r"@import|url\(['\"]?http", page)
     text = (tmp_path / "out/report.md").read_text()
-    assert "| full | 0.400 | 0.750 (" in text
+    assert "| full | 40 | 0.400 | 0.750 (" in text
     columns = [line.count("|") for line in text.split("### ")[1].splitlines() if line.startswith("|")]
     assert len(set(columns)) == 1
 
@@ -99,6 +100,21 @@ def test_reports_repeat(folder):
     assert html([section(scored)]) == html([section(scored)])
     assert markdown([section(scored)]) == markdown([section(result(folder))])
     assert [asdict(row) for row in scored.rows] == [asdict(row) for row in result(folder).rows]
+
+
+def test_a_run_says_in_how_many_orders_it_asked(tmp_path):
+    for permute, words in ((0, "the published order"), (4, "4 orders, seed 7"), (9, "4 orders")):
+        folder = tmp_path / str(permute)
+        with Log(folder, Run("fake", "spiral", "", "generate", permute, 7)) as log:
+            log.write(said("B"))
+        assert words in section(result(folder)).about
+
+
+def test_one_recording_can_be_reported(tmp_path):
+    with Log(tmp_path, Run("fake", "spiral", "", "loglikelihood")) as log:
+        log.write(record("s0", "full"), record("s0", "first30", False), record("s0", "a|b\nc"))
+    text = markdown([section(result(tmp_path))])
+    assert "| a\\|b c |" in text
 
 
 def test_an_empty_run_is_refused(tmp_path):

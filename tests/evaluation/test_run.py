@@ -100,6 +100,27 @@ def test_each_recording_is_encoded_once_and_only_if_it_is_needed(tmp_path, monke
     assert len(calls) == 3
 
 
+def test_questions_about_one_recording_share_its_encoding(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(running, "encode", lambda *given: calls.append(1) or encode(*given))
+
+    @dataclass(frozen=True)
+    class Interview(Benchmark):
+        @property
+        @override
+        def name(self):
+            return "interview"
+
+        @override
+        def samples(self):
+            for i, recording in enumerate(("a", "a", "b", "", "")):
+                yield Sample(f"s{i}", lambda: noise(2.0), f"Which is {i}?", ("red", "green"), 0, recording)
+
+    records = asked(tmp_path, benchmark=Interview(), plan=Plan(baselines()[2:]))
+    assert len(calls) == 4
+    assert [each.recording for each in records[::2]] == ["a", "a", "b", "s3", "s4"]
+
+
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
     class Twice(FakeSpeechLM):
         left = 2
@@ -169,8 +190,57 @@ def test_limit_and_what_makes_no_sense(tmp_path):
         Plan(baselines(), permute=-1)
     with pytest.raises(OptionError, match="no pruner"):
         asked(tmp_path / "b", plan=Plan((Method("odd"),)))
-    with pytest.raises(DataError, match="no transcript"):
-        asked(tmp_path / "c", benchmark=Noises(transcript=""))
+    records = asked(tmp_path / "c", benchmark=Noises(transcript=""))
+    assert {each.method for each in records if each.error} == {"transcript"}
+
+
+def test_what_failed_is_tried_again(tmp_path):
+    asked(tmp_path, benchmark=Noises(broken=1))
+    records = asked(tmp_path)
+    assert not any(each.error for each in records)
+    assert len(records) == 24
+
+
+def test_evidence_outside_the_recording_is_no_recall(tmp_path):
+    records = asked(tmp_path, benchmark=Noises(seconds=5.0), plan=Plan(baselines()[2:]))
+    assert [each.recall for each in records] == [None] * 6
+    assert not any(each.error for each in records)
+
+
+def test_the_limit_is_of_the_set_not_of_a_process(tmp_path):
+    for part in (0, 1):
+        asked(tmp_path, part=part, parts=2, plan=Plan(baselines(), limit=2))
+    assert {each.sample for each in read(tmp_path)} == {"s0", "s1"}
+
+
+def test_progress_counts_what_was_done_before(tmp_path):
+    asked(tmp_path, plan=Plan(baselines()))
+    done = []
+    asked(tmp_path, plan=Plan(baselines()), on_sample=lambda: done.append(1))
+    assert len(done) == 3
+
+
+@dataclass(frozen=True)
+class Odd(Benchmark):
+    ids: tuple[str, ...] = ("a", "a")
+    choices: tuple[str, ...] = ("red", "green")
+
+    @property
+    @override
+    def name(self):
+        return "odd"
+
+    @override
+    def samples(self):
+        for each in self.ids:
+            yield Sample(each, lambda: noise(2.0), "Which?", self.choices, 0)
+
+
+def test_samples_that_cannot_be_asked_are_named(tmp_path):
+    with pytest.raises(DataError, match="Two samples have the id 'a'"):
+        asked(tmp_path / "a", benchmark=Odd(), plan=Plan(baselines()[:1]))
+    with pytest.raises(DataError, match="Sample a cannot be asked"):
+        asked(tmp_path / "b", benchmark=Odd(("a",), ("red", "red")), plan=Plan(baselines()[:1]))
 
 
 def test_methods_without_a_rate_stand_once():

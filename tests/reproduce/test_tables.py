@@ -72,6 +72,36 @@ def test_table2_shows_the_gain_of_every_run(tmp_path):
     assert rows["dream-tts", "all windows"]["paper: DiVA %"] == ""
 
 
+def test_other_rates_than_the_papers_have_no_figure_of_it(tmp_path):
+    found = table2([log_of(tmp_path, table2_methods(0.6), lambda i, method: i % 2 == 0)])
+    rows = {row[2]: dict(zip(found.header, row, strict=True)) for row in found.rows}
+    assert rows["SpeechPrune 0.6"]["paper: Qwen2-Audio %"] == ""
+    assert rows["Original"]["paper: Qwen2-Audio %"] == "60.38"
+
+
+def test_table1_is_the_papers():
+    """Section 1.6, line by line: method, rate, SPIRAL, SPIRAL-H; and cost by rate."""
+    lines = """
+        first30 0 60.38 0 | random-pieces .2 42.49 21.45 | random-crop .2 65.71 48.13 | speechprune .2 89.23 81.64
+        random-pieces .4 42.89 22.19 | random-crop .4 62.45 41.90 | speechprune .4 85.97 76.43
+        random-pieces .6 42.39 21.45 | random-crop .6 58.20 35.41 | speechprune .6 75.89 63.77
+        random-pieces .8 45.26 23.19 | random-crop .8 55.83 33.67 | speechprune .8 62.45 46.15"""
+    found = [line.split() for line in lines.replace("\n", "|").split("|") if line.strip()]
+    expected = {(name, float(rate)): (float(whole), float(hard)) for name, rate, whole, hard in found}
+    assert expected == paper.TABLE1_ACCURACY
+    costs = {
+        rate: (cost.tflops, cost.prefill_ms, cost.memory_gb, cost.activations_gb)
+        for rate, cost in paper.TABLE1_COST.items()
+    }
+    assert costs == {
+        0.0: (12.2, 779, 13.40, 0.19),
+        0.2: (10.06, 662, 13.32, 0.15),
+        0.4: (7.93, 511, 13.24, 0.11),
+        0.6: (5.79, 419, 13.17, 0.07),
+        0.8: (3.66, 278, 13.09, 0.04),
+    }
+
+
 def test_the_papers_figures_hang_together():
     """The set's hard part is what Original gets wrong: 401 of 1,012."""
     assert paper.TABLE1_ACCURACY["first30", 0.0][0] == pytest.approx(100 * (1012 - 401) / 1012, abs=0.01)

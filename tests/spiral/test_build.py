@@ -120,6 +120,17 @@ def test_a_set_that_fails_a_check_says_so_with_its_exit_code(rim, run, tmp_path,
     assert text.count("FAILED") == 2
 
 
+def test_a_build_that_cannot_work_begins_nothing(run, tmp_path):
+    out = ("spiral", "build", "--output", tmp_path / "set", "--count", 2)
+    for more in (
+        (),
+        ("--llm", "m", "--model", "nothing"),
+        ("--llm", "m", "--voice", "flite/slx", "--model", "none"),
+    ):
+        assert run(*out, *more)[0] == 2
+        assert not (tmp_path / "set").exists()
+
+
 def test_a_killed_build_goes_on(rim, run, tmp_path, monkeypatch):
     out = tmp_path / "set"
     spoken = []
@@ -211,4 +222,7 @@ def test_a_folder_holds_one_set(tmp_path):
         samples_of(tmp_path / "a")
     use_voices(tmp_path / "b", ["flite/slt"], 0)
     with pytest.raises(OptionError, match="flite/slt with seed 0"):
+        use_voices(tmp_path / "b", ["flite/rms"], 0)
+    (tmp_path / "b/voices.json").write_text("[]")
+    with pytest.raises(DataError, match=r"voices.json"):
         use_voices(tmp_path / "b", ["flite/rms"], 0)

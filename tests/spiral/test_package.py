@@ -77,7 +77,7 @@ def test_datasets_opens_a_package(folder, samples, how):
 
 def test_the_card_says_what_is_in_it(folder, samples):
     text = (package(samples, folder, "Paint") / "README.md").read_text()
-    assert text.startswith("---\npretty_name: Paint\n")
+    assert text.startswith('---\npretty_name: "Paint"\n')
     assert "| samples | 3 (meeting 2, conversation 1) |" in text
     assert "| right letters | A 1, B 1, C 1 |" in text
     assert "| voices | flite/slt 3, flite/rms 3 |" in text

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from auricle import audio
 from auricle.benchmarks.base import Benchmark, Sample
-from auricle.benchmarks.spiral import records
+from auricle.benchmarks.spiral import records, set_file
 from auricle.errors import DataError
 from auricle.questions import letter
 from auricle.spiral.schema import bare
@@ -39,10 +39,11 @@ class Jsonl(Benchmark):
 
     @override
     def samples(self) -> Iterator[Sample]:
-        for number, record in enumerate(records(Path(self.data)), 1):
+        file = set_file(Path(self.data))
+        for number, record in enumerate(records(file), 1):
             try:
-                yield _sample(record, str(record.get("id", number)), Path(self.data).parent)
-            except (KeyError, TypeError, ValueError) as error:
+                yield _sample(record, str(record.get("id", number)), file.parent)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise DataError(
                     f"Sample {record.get('id', number)} of '{self.data}' lacks or misuses a field ({error!r});"
                     " expected audio, question, choices and answer."
@@ -50,6 +51,8 @@ class Jsonl(Benchmark):
 
 
 def _sample(record: Mapping[str, Any], name: str, folder: Path) -> Sample:
+    if not isinstance(record["choices"], list):
+        raise TypeError("choices are no list")
     choices = bare([str(choice) for choice in record["choices"]])
     return Sample(
         id=name,
@@ -59,7 +62,7 @@ def _sample(record: Mapping[str, Any], name: str, folder: Path) -> Sample:
         correct=correct_index(record["answer"], choices, name),
         recording=str(record["audio"]),
         evidence=tuple((float(start), float(end)) for start, end in record.get("evidence", ())),
-        transcript=str(record.get("transcript", "")),
+        transcript=str(record.get("transcript") or ""),
         groups={str(key): str(value) for key, value in record.get("groups", {}).items()},
     )
 

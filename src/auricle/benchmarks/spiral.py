@@ -40,7 +40,7 @@ class Spiral(Benchmark):
     @override
     def samples(self) -> Iterator[Sample]:
         for record in records(Path(self.data)):
-            yield _sample(from_json(record), record.get("audio_data", {}), _file(Path(self.data)).parent)
+            yield _sample(from_json(record), record.get("audio_data") or {}, set_file(Path(self.data)).parent)
 
 
 def read_samples(path: Path) -> tuple[SpiralSample, ...]:
@@ -62,9 +62,9 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: there is no such file, or a line is no JSON object; the line is named.
     """
-    file = _file(path)
+    file = set_file(path)
     try:
-        with file.open(encoding="utf-8") as lines:
+        with file.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _record(line, file, number)
@@ -82,16 +82,20 @@ def _record(line: str, file: Path, number: int) -> dict[str, Any]:
     return record
 
 
-def _file(path: Path) -> Path:
+def set_file(path: Path) -> Path:
+    """The file of a set: `data.jsonl` where its folder is given."""
     return path / "data.jsonl" if path.is_dir() else path
 
 
 def _sample(sample: SpiralSample, about: Mapping[str, Any], folder: Path) -> Sample:
-    names = about.get("combined", {}).get("audio_files") or [f"{sample.id}.wav"]
-    wav = next((folder / each / names[0] for each in _WAVS if (folder / each / names[0]).is_file()), None)
+    try:
+        name = str((about.get("combined", {}).get("audio_files") or [f"{sample.id}.wav"])[0])
+    except (AttributeError, TypeError, KeyError) as error:
+        raise DataError(f"The audio_data of sample '{sample.id}' is not as published ({error}).") from error
+    wav = next((folder / each / name for each in _WAVS if (folder / each / name).is_file()), None)
     if wav is None:
         raise DataError(
-            f"The recording '{names[0]}' of sample '{sample.id}' is not in '{folder / 'wavs'}'; fetch the set's"
+            f"The recording '{name}' of sample '{sample.id}' is not in '{folder / 'wavs'}'; fetch the set's"
             " audio, or voice its transcripts with 'auricle spiral voice'."
         )
     return Sample(

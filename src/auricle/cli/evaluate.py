@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,7 +50,7 @@ def eval_command(
     baselines: Annotated[
         bool, typer.Option(help="Ask without speech, the transcript, the first 30 s and everything, too.")
     ] = True,
-    seed: Annotated[int, typer.Option(help="Of the orders, and of methods that draw at random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the orders, and of methods that draw at random.")] = 0,
     processes: Annotated[int, typer.Option(min=1, help="Each with a model of its own.")] = 1,
     dtype: Dtype = None,
     device: Device = None,
@@ -59,6 +60,7 @@ def eval_command(
     """Ask a model every question of a benchmark, by several methods; each recording is encoded once."""
     from auricle import registry
     from auricle.cli import show
+    from auricle.errors import DataError
     from auricle.evaluation.launch import Job, launch
     from auricle.evaluation.methods import baselines as all_baselines
     from auricle.evaluation.methods import methods
@@ -67,18 +69,22 @@ def eval_command(
     check_model(model)
     options: dict[str, Any] = {"data": data, "longer_than": longer_than}
     options = {name: value for name, value in options.items() if value is not None}
-    first = next(iter(registry.benchmark(benchmark, **options).samples()), None)
+    samples = registry.benchmark(benchmark, **options).samples()
+    first = next(samples, None)
+    if first is None:
+        raise DataError(f"The benchmark '{benchmark}' has no samples with these options; look at --data.")
+    total = 1 + sum(1 for _ in islice(samples, None if limit is None else limit - 1))
     chosen = methods(pruner or ["speechprune"], pruning_rate or [0.6], seed)
     if baselines:
         known = {method.name for method in chosen}
-        there = [each for each in all_baselines() if each.reads != "transcript" or (first and first.transcript)]
+        there = [each for each in all_baselines() if each.reads != "transcript" or first.transcript]
         chosen = (*(each for each in there if each.name not in known), *chosen)
     plan = Plan(chosen, protocol.value, permute, seed, limit)
     with show.progress("Asking") as listen:
         launch(
             Job(model, benchmark, plan, output, load_options(dtype, device, trust_remote_code), options),
             processes,
-            lambda done: listen(done, limit or 0),
+            lambda done: listen(done, total),
         )
     _show(output, as_json)
 

@@ -1,6 +1,7 @@
 """`auricle reproduce`: the SpeechPrune paper's tables and figures with any model."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ Data = Annotated[Path, typer.Option(help="SPIRAL, or a set that 'auricle spiral 
 Output = Annotated[Path, typer.Option(help="Where logs, tables and pictures go; a killed run goes on there.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Ask the first samples only.")]
 Processes = Annotated[int, typer.Option(min=1, help="Each with a model of its own.")]
-Seed = Annotated[int, typer.Option(help="Of what is drawn at random.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")]
 
 
 @reproduce_app.command("table1")
@@ -40,7 +41,7 @@ def table1_command(
     from auricle.reproduce.tables import table1, table1_methods
 
     options = load_options(dtype, device, trust_remote_code)
-    _run(model, options, "spiral", data, table1_methods(seed), output / "log", limit, processes)
+    _run(model, options, "spiral", data, table1_methods(seed), output / "log", limit, processes, seed=seed)
     costs = _costs(model, dtype, device, trust_remote_code, data, repeats)
     _write(table1(result(output / "log"), costs), output / "table1.md")
 
@@ -92,12 +93,14 @@ def figure2_command(
     from auricle import registry
     from auricle.asking import encode
     from auricle.audio import SAMPLE_RATE
-    from auricle.errors import UnknownNameError
+    from auricle.errors import DataError, UnknownNameError
     from auricle.plotting import save
     from auricle.reproduce.figures import figure2, project
 
     samples = registry.benchmark("spiral", data=data).samples()
     chosen = next((each for each in samples if sample in (None, each.id)), None)
+    if chosen is None and sample is None:
+        raise DataError(f"There are no samples in '{data}'.")
     if chosen is None:
         raise UnknownNameError(f"There is no sample '{sample}' in '{data}'; see the ids in its data.jsonl.")
     lm = load(model, dtype, device, trust_remote_code)
@@ -145,16 +148,23 @@ def _run(
     limit: int | None,
     processes: int,
     extra: dict[str, Any] | None = None,
+    seed: int = 0,
 ) -> None:
+    from auricle import registry
     from auricle.cli import show
+    from auricle.errors import DataError
     from auricle.evaluation.launch import Job, launch
     from auricle.evaluation.run import Plan
 
     check_model(model)
-    plan = Plan(tuple(methods), limit=limit)
+    chosen = {"data": data, **(extra or {})}
+    total = sum(1 for _ in islice(registry.benchmark(benchmark, **chosen).samples(), limit))
+    if not total:
+        raise DataError(f"The benchmark '{benchmark}' has no samples in '{data}'.")
+    plan = Plan(tuple(methods), seed=seed, limit=limit)
     with show.progress(f"Asking {benchmark}") as listen:
-        job = Job(model, benchmark, plan, folder, options, {"data": data, **(extra or {})})
-        launch(job, processes, lambda done: listen(done, limit or 0))
+        job = Job(model, benchmark, plan, folder, options, chosen)
+        launch(job, processes, lambda done: listen(done, total))
 
 
 def _costs(

@@ -158,17 +158,19 @@ def build_command(
     title: Title = "A set in the layout of SPIRAL",
 ) -> None:
     """All steps in order: outline, dialogue, synthesize, check, package."""
+    from auricle.models.mini.wheels import wheels_folder
     from auricle.spiral.build import samples_of
     from auricle.spiral.package import package
+    from auricle.synthesis.voices import voice as find_voice
 
+    # What can be wrong is said before anything is written or paid for.
+    if model not in (None, "none"):
+        check_model(model)
+    chat = _chat(llm, endpoint, api_key_variable, local, device, temperature, timeout, retries, seed)
+    for name in voice or DEFAULT_VOICES:
+        find_voice(name, voices_files or wheels_folder())
     outline_command(output, count, seed, topics)
-    _write(
-        output,
-        _chat(llm, endpoint, api_key_variable, local, device, temperature, timeout, retries, seed),
-        concurrency,
-        attempts,
-        False,
-    )
+    _write(output, chat, concurrency, attempts, False)
     samples = samples_of(output)
     _synthesize(output, samples, voice or DEFAULT_VOICES, voices_files, processes, seed)
     passed = _check(output, samples, model, processes, False)

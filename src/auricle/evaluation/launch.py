@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from auricle import loading, registry
 from auricle.errors import ModelError
 from auricle.evaluation.log import Log, Run
 from auricle.evaluation.run import Plan, evaluate, use_threads
+from auricle.models.hugging_face import HuggingFaceSpeechLM
+from auricle.speech_lm import SpeechLM
 
 Progress = Callable[[int], None]  # samples done
 _LOOK_SECONDS = 0.5
+_stop: Event | None = None  # of a process of `launch`: set when its work is not wanted any more
 
 
 @dataclass(frozen=True)
@@ -59,15 +63,20 @@ def launch(job: Job, processes: int = 1, on_sample: Progress = lambda _: None) -
         if processes == 1:
             work(job, 0, 1, on_sample)
             return
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        context = get_context("spawn")
+        stop = context.Event()
+        with ProcessPoolExecutor(processes, context, _listen_to, (stop,)) as pool:
             futures = [pool.submit(work, job, part, processes) for part in range(processes)]
             waiting = set(futures)
-            while waiting:
-                _, waiting = wait(waiting, timeout=_LOOK_SECONDS, return_when=FIRST_EXCEPTION)
-                on_sample(sum(counter.stat().st_size for counter in counters))
-                for future in futures:
-                    if future.done():
-                        future.result()
+            try:
+                while waiting:
+                    _, waiting = wait(waiting, timeout=_LOOK_SECONDS, return_when=FIRST_EXCEPTION)
+                    on_sample(sum(counter.stat().st_size for counter in counters))
+                    for future in futures:
+                        if future.done():
+                            future.result()
+            finally:
+                stop.set()  # after an error the others end with the sample that they are at
     except BrokenProcessPool as error:
         raise ModelError(
             "A process of the evaluation died, perhaps for want of memory; run the command again with fewer"
@@ -85,7 +94,16 @@ def work(job: Job, part: int, parts: int, on_sample: Progress | None = None) -> 
     lm = loading.load(job.model, **job.model_options)
     benchmark = registry.benchmark(job.benchmark, **job.benchmark_options)
     data = str(job.benchmark_options.get("data", getattr(benchmark, "data", "")))
-    run = Run(lm.name, benchmark.name, data, job.plan.protocol, job.plan.permute, job.plan.seed)
+    run = Run(
+        model=lm.name,
+        benchmark=benchmark.name,
+        data=str(Path(data).resolve()) if Path(data).exists() else data,
+        protocol=job.plan.protocol,
+        permute=job.plan.permute,
+        seed=job.plan.seed,
+        options={name: str(value) for name, value in job.benchmark_options.items() if name != "data"},
+        weights=_weights(lm),
+    )
     done = 0
 
     def count() -> None:
@@ -95,6 +113,22 @@ def work(job: Job, part: int, parts: int, on_sample: Progress | None = None) -> 
             counter.write(b".")
         if on_sample:
             on_sample(done)
+        parent = parent_process()
+        if _stop is not None and (_stop.is_set() or (parent is not None and not parent.is_alive())):
+            raise ModelError("The evaluation was stopped; run the command again, it goes on where it was.")
 
     with Log(job.folder, run, part) as log:
         evaluate(lm, benchmark, job.plan, log, part=part, parts=parts, on_sample=count)
+
+
+def _listen_to(stop: Event) -> None:
+    global _stop  # noqa: PLW0603 - a process of the pool is told once
+    _stop = stop
+
+
+def _weights(lm: SpeechLM) -> str:
+    """What tells a model's weights from others of its name: the folder or hub id, and the number format."""
+    if not isinstance(lm, HuggingFaceSpeechLM):
+        return ""
+    config = lm.model.config
+    return f"{Path(str(config.name_or_path)).name} {str(lm.model.dtype).removeprefix('torch.')}".strip()

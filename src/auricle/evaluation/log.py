@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from auricle.errors import DataError, OptionError
 from auricle.files import write_json
@@ -29,7 +29,9 @@ class Run:
         data: where its data came from.
         protocol: how an answer is had.
         permute: in how many orders the choices of a sample are listed; 0 is the published order.
-        seed: of the orders.
+        seed: of the orders, and of methods that draw at random.
+        options: further options of the benchmark.
+        weights: which of the model's weights answered, and in which number format; "" where it does not say.
         version: of this format.
     """
 
@@ -39,6 +41,8 @@ class Run:
     protocol: Protocol
     permute: int = 0
     seed: int = 0
+    options: Mapping[str, str] = field(default_factory=dict)
+    weights: str = ""
     version: int = VERSION
 
 
@@ -102,14 +106,16 @@ class Log:
             part: number of the process that writes.
 
         Raises:
-            OptionError: the folder holds the log of another run.
+            OptionError: the folder holds the log of another run, or another process writes this file.
             DataError: the folder's log is damaged.
         """
         begin(folder, run)
-        self.done = {record.key for record in read(folder)}
         path = folder / f"log-{part}.jsonl"
-        _cut_torn_line(path)
         self._file = path.open("a", encoding="utf-8")
+        _lock(self._file, path)
+        _cut_torn_line(path)
+        # What could not be answered is tried again: the recording may be there now.
+        self.done = {record.key for record in read(folder) if not record.error}
 
     def write(self, *records: Record) -> None:
         """Appends records and has them on the disk when it returns."""
@@ -164,15 +170,21 @@ def read_run(folder: Path) -> Run:
 
 
 def read(folder: Path) -> Iterator[Record]:
-    """All records of a folder; the last line of a file may be torn by a kill and is left out then.
+    """All records of a folder, one of each key: an answer rather than an error, else the last one.
+
+    The last line of a file may be torn by a kill and is left out then.
 
     Raises:
         DataError: any other line is damaged.
     """
+    found: dict[Key, Record] = {}
     for path in sorted(folder.glob("log-*.jsonl")):
         lines = path.read_bytes().split(b"\n")
         for number, line in enumerate(lines[:-1], 1):  # what stands behind the last line break is torn
-            yield _record(line, path, number)
+            record = _record(line, path, number)
+            if not record.error or found.get(record.key, record).error:
+                found[record.key] = record
+    yield from found.values()
 
 
 def _record(line: bytes, path: Path, number: int) -> Record:
@@ -180,8 +192,21 @@ def _record(line: bytes, path: Path, number: int) -> Record:
         stored: dict[str, Any] = json.loads(line)
         lists = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
         return Record(**(stored | lists))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"Line {number} of '{path}' is damaged ({error}); remove that line.") from error
+
+
+def _lock(file: TextIO, path: Path) -> None:
+    """Keeps other processes from writing the file until it is closed, where the system has such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise OptionError(f"Another process writes '{path}'; wait for it, or name another folder.") from error
 
 
 def _cut_torn_line(path: Path) -> None:

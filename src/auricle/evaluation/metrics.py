@@ -15,6 +15,7 @@ from auricle.evaluation.log import Record
 from auricle.evaluation.scoring import score
 
 RESAMPLES = 5000
+_BATCH = 250
 SEED = 0  # of the resampling: a log always gives the same figures
 
 
@@ -103,7 +104,7 @@ def row(method: str, records: Sequence[Record]) -> Row:
         accuracy=estimate(records, lambda record: score(record).correct),
         without_prior=plain,
         kept=float(np.mean([each.kept_tokens / each.audio_tokens for each in read])) if read else None,
-        recall=estimate(with_evidence, lambda record: record.recall or 0.0) if with_evidence else None,
+        recall=estimate(with_evidence, lambda record: record.recall or 0.0, exact=True) if with_evidence else None,
         unparsed=sum(
             each.choice is None and not record.error for each, record in zip(scores, records, strict=True)
         ),
@@ -112,16 +113,21 @@ def row(method: str, records: Sequence[Record]) -> Row:
     )
 
 
-def estimate(records: Sequence[Record], value: Callable[[Record], float]) -> Estimate:
+def estimate(records: Sequence[Record], value: Callable[[Record], float], exact: bool = False) -> Estimate:
     """The mean of a value with its 95 % interval, by a percentile bootstrap over recordings.
 
-    Where all recordings agree (all right, all wrong), a bootstrap has nothing to draw from: the interval is
-    Wilson's then, with a trial a recording.
+    Where all recordings agree, a bootstrap has nothing to draw from. The interval is Wilson's then if all are right
+    or all are wrong, with a trial a recording; else it is as wide as what n recordings without an exception allow.
+
+    Args:
+        records: not empty.
+        value: of a record, 0 to 1.
+        exact: values that agree do so by construction, such as the recall of everything; they get no interval.
     """
     clusters: dict[str, list[float]] = defaultdict(list)
     for record in records:
         clusters[record.recording].append(float(value(record)))
-    return _estimate(list(clusters.values()))
+    return _estimate(list(clusters.values()), 0.0, exact)
 
 
 def difference(first: Sequence[Record], second: Sequence[Record]) -> Difference | None:
@@ -136,12 +142,12 @@ def difference(first: Sequence[Record], second: Sequence[Record]) -> Difference 
         return None
     totals = np.array([sum(values) for values in clusters.values()])
     p = 1.0
-    if totals.any():
+    if totals.any() and len(totals) > 1:  # one recording can be swapped with nothing
         test = stats.permutation_test(
             (totals,), np.sum, permutation_type="samples", n_resamples=RESAMPLES, vectorized=True, rng=SEED
         )
         p = float(test.pvalue)
-    return Difference(first[0].method, second[0].method, _estimate(list(clusters.values()), signed=True), p)
+    return Difference(first[0].method, second[0].method, _estimate(list(clusters.values()), -1.0), p)
 
 
 def groups(records: Sequence[Record], name: str) -> dict[str, list[Record]]:
@@ -176,32 +182,42 @@ def positions_of(records: Sequence[Record]) -> dict[str, float]:
 def hard(records: Sequence[Record]) -> list[Record]:
     """The samples that `first30` gets wrong: SPIRAL-H as this model defines it (the paper's section 1.2).
 
-    A sample that was asked in several orders is hard if no order was answered right.
+    A sample that was asked in several orders is hard if no order was answered right. Without an answer it is not
+    counted.
     """
     right: dict[str, bool] = {}
     for record in records:
-        if record.method == "first30":
+        if record.method == "first30" and not record.error:
             right[record.sample] = right.get(record.sample, False) or score(record).correct
     return [record for record in records if right.get(record.sample) is False]
 
 
-def _estimate(clusters: Sequence[Sequence[float]], signed: bool = False) -> Estimate:
+def _estimate(clusters: Sequence[Sequence[float]], lowest: float, exact: bool = False) -> Estimate:
+    """Of values from `lowest` to 1."""
     sums = np.array([sum(values) for values in clusters], dtype=float)
     counts = np.array([len(values) for values in clusters], dtype=float)
     mean = float(sums.sum() / counts.sum())
     samples, recordings = int(counts.sum()), len(clusters)
     if np.ptp(sums / counts) == 0:
-        if signed or not 0 <= mean <= 1:
-            return Estimate(mean, mean, mean, samples, recordings)
-        wilson = stats.binomtest(round(mean * recordings), recordings).proportion_ci(method="wilson")
-        return Estimate(mean, min(wilson.low, mean), max(wilson.high, mean), samples, recordings)
+        low, high = (mean, mean) if exact else _alike(mean, recordings, lowest)
+        return Estimate(mean, low, high, samples, recordings)
     found = stats.bootstrap(
         (sums, counts),
         lambda s, c, axis: s.sum(axis) / c.sum(axis),
         paired=True,
         vectorized=True,
         n_resamples=RESAMPLES,
+        batch=_BATCH,  # bounds the memory
         method="percentile",
         rng=SEED,
     ).confidence_interval
     return Estimate(mean, float(found.low), float(found.high), samples, recordings)
+
+
+def _alike(mean: float, recordings: int, lowest: float) -> tuple[float, float]:
+    """An interval where all recordings agree."""
+    if lowest == 0.0 and mean in (0.0, 1.0):
+        wilson = stats.binomtest(round(mean * recordings), recordings).proportion_ci(method="wilson")
+        return min(wilson.low, mean), max(wilson.high, mean)
+    share = 1 - 0.05 ** (1 / recordings)  # of other ones, which so many recordings would miss in 5 % of the cases
+    return max(mean - share, lowest), min(mean + share, 1.0)

@@ -85,14 +85,16 @@ def result(folder: Path) -> Result:
 def section(scored: Result) -> Section:
     """Tables and plots of one run."""
     run, samples = scored.run, scored.samples
-    how = "log-likelihood of each choice, the prior taken off" if run.protocol == "loglikelihood" else "generated"
-    order = f"{run.permute} orders of the choices a sample, seed {run.seed}" if run.permute else "published order"
+    how = "log-likelihood of each choice, which the prompt does not list, the prior taken off"
+    if run.protocol == "generate":
+        most = min(run.permute, max(len(record.choices) for record in samples))
+        how = "generated; choices in " + (f"{most} orders, seed {run.seed}" if most else "the published order")
     tables = [accuracies(scored), letters(scored)]
     tables += [_grouped(scored, "transcript_type", "By type of transcript"), _positions(scored), _hard(scored)]
     tables += [_differences(scored), _failures(scored)]
     return Section(
         title=f"{run.model} on {run.benchmark}",
-        about=f"{len(samples)} samples; answers {how}; {order}. Intervals are 95 %, over recordings.",
+        about=f"{len(samples)} samples; answers {how}. Intervals are 95 %, over recordings.",
         tables=tuple(table for table in tables if table.rows),
         plots=tuple(_plots(scored)),
     )
@@ -103,6 +105,7 @@ def accuracies(scored: Result) -> Table:
     loglikelihood = scored.run.protocol == "loglikelihood"
     header = (
         "method",
+        "answers",
         "speech kept",
         "accuracy",
         "without prior" if loglikelihood else "unparsed",
@@ -112,7 +115,7 @@ def accuracies(scored: Result) -> Table:
     for row in scored.rows:
         beside = _text(row.without_prior) if loglikelihood else str(row.unparsed)
         kept = "" if row.kept is None else f"{row.kept:.3f}"
-        rows.append((row.method, kept, str(row.accuracy), beside, _text(row.recall)))
+        rows.append((row.method, str(row.accuracy.samples), kept, str(row.accuracy), beside, _text(row.recall)))
     note = "text-free reads the question only, transcript the true text in the place of the speech."
     return Table("Accuracy", header, tuple(rows), note)
 
@@ -134,7 +137,8 @@ def markdown(sections: Iterable[Section]) -> str:
         parts.append(f"## {each.title}\n\n{each.about}\n")
         for table in each.tables:
             lines = [table.header, tuple("---" for _ in table.header), *table.rows]
-            parts.append(f"### {table.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
+            text = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+            parts.append(f"### {table.title}\n\n{text}\n")
             if table.note:
                 parts.append(f"{table.note}\n")
     return "\n".join(parts)
@@ -238,6 +242,11 @@ def _plots(scored: Result) -> Iterable[str]:
         yield pictures.svg(pictures.curves(lines, levels | {"chance": chance}, "accuracy"))
     if recalls:
         yield pictures.svg(pictures.curves(recalls, {}, "share of the evidence's tokens that is kept"))
+
+
+def _cell(text: str) -> str:
+    """A text that breaks no Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _text(value: Estimate | None) -> str:

@@ -1,4 +1,4 @@
-"""Asks a Speech LLM every question of a benchmark by several methods; every recording is encoded once."""
+"""Asks a Speech LLM every question of a benchmark by several methods, for which a recording is encoded once."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 from auricle.asking import Recording, encode
 from auricle.audio import SAMPLE_RATE
 from auricle.benchmarks.base import Benchmark, Sample
-from auricle.errors import AudioError, ContextLengthError, DataError, ModelError, OptionError
+from auricle.errors import AudioError, ContextLengthError, DataError, ModelError, OptionError, QueryError
 from auricle.evaluation.log import Log, Protocol, Record
 from auricle.evaluation.methods import Method
 from auricle.evaluation.scoring import orders
@@ -80,17 +80,26 @@ def evaluate(
         on_sample: called after every sample, also after those that were done before.
 
     Raises:
-        DataError: the benchmark's data is not what was expected.
+        DataError: the benchmark's data is not what was expected, or two samples have one id.
         ModelError: the model's likelihoods are not finite.
     """
+    seen: set[str] = set()
+    before: _Asked | None = None
     for number, sample in enumerate(benchmark.samples()):
         if plan.limit is not None and number >= plan.limit:
             break
+        if sample.id in seen:
+            raise DataError(f"Two samples have the id '{sample.id}'; ids have to be unique.")
+        seen.add(sample.id)
         if number % parts != part:
             continue
         todo = _todo(sample, plan, log)
         if todo:
-            log.write(*_Asked(lm, sample, plan.protocol).answers(todo))
+            asked = _Asked(lm, sample, plan.protocol)
+            if before and sample.recording and before.sample.recording == sample.recording:
+                asked.recording = before.recording
+            log.write(*asked.answers(todo))
+            before = asked
         on_sample()
 
 
@@ -104,7 +113,10 @@ class _Asked:
 
     def __init__(self, lm: SpeechLM, sample: Sample, protocol: Protocol) -> None:
         self.lm, self.sample, self.protocol = lm, sample, protocol
-        self.query = lm.query(sample.question, sample.choices)
+        try:
+            self.query = lm.query(sample.question, sample.choices)
+        except QueryError as error:
+            raise DataError(f"Sample {sample.id} cannot be asked: {error}") from error
         self.prior: tuple[float, ...] = ()
         self.recording: Recording | None = None
 
@@ -115,7 +127,7 @@ class _Asked:
             mine = [order for each, order in todo if each == method]
             try:
                 records += self._method(method, mine)
-            except (AudioError, ContextLengthError) as error:
+            except (AudioError, ContextLengthError, DataError) as error:
                 records += [replace(self._blank(method), order=order, error=str(error)) for order in mine]
         return records
 
@@ -148,7 +160,7 @@ class _Asked:
             return None, blank
         if method.reads == "transcript":
             if not self.sample.transcript:
-                raise DataError(f"Sample {self.sample.id} has no transcript; leave the method 'transcript' out.")
+                raise DataError(f"Sample {self.sample.id} has no transcript.")
             return as_tokens(self.lm, self.sample.transcript), blank
         if method.pruner is None:
             raise OptionError(f"The method '{method.name}' reads speech, but has no pruner.")
@@ -186,7 +198,10 @@ class _Asked:
     def _recall(self, keep: Int[Tensor, "kept"], tokens: AudioTokens) -> float | None:
         if not self.sample.evidence or not tokens.aligned:
             return None
-        return evidence_recall(keep, tokens.times, self.sample.evidence)
+        try:
+            return evidence_recall(keep, tokens.times, self.sample.evidence)
+        except OptionError:  # the evidence is shorter than a token, or lies outside the recording
+            return None
 
     def _position(self) -> float | None:
         if not self.sample.evidence or self.recording is None:

@@ -56,7 +56,8 @@ TABLE1_ACCURACY: Mapping[tuple[str, float], tuple[float, float]] = {
     ("speechprune", 0.8): (62.45, 46.15),
 }
 
-# Model -> benchmark -> accuracy of Original and of SpeechPrune (0.2 for Qwen2-Audio, 0.15 for DiVA), in percent.
+TABLE2_RATE: Mapping[str, float] = {"Qwen2-Audio": 0.2, "DiVA": 0.15}
+# Model -> benchmark -> accuracy of Original and of SpeechPrune at these rates, in percent.
 TABLE2: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "Qwen2-Audio": {
         "spiral": (60.38, 89.23),

@@ -8,7 +8,7 @@ from auricle.evaluation.log import Record
 from auricle.evaluation.methods import Method, methods
 from auricle.evaluation.report import Result, Table, result
 from auricle.profiling import Row
-from auricle.reproduce.paper import NAMES, RATES, TABLE1_ACCURACY, TABLE1_COST, TABLE2
+from auricle.reproduce.paper import NAMES, RATES, TABLE1_ACCURACY, TABLE1_COST, TABLE2, TABLE2_RATE
 
 COMPARED = ("random-pieces", "random-crop", "speechprune")
 
@@ -56,11 +56,11 @@ def table1(scored: Result, costs: Sequence[Row]) -> Table:
     )
     header += ("evidence kept %", "paper: accuracy %", "paper: hard part %", "paper: TFLOPs", "paper: prefill ms")
     count = len({record.sample for records in hard.values() for record in records})
+    chance = 100 * sum(1 / len(each.choices) for each in scored.samples) / len(scored.samples)
     note = (
-        f"{len(scored.samples)} samples; the hard part are the {count} that Original gets wrong. Chance is"
-        f" {100 * sum(1 / len(each.choices) for each in scored.samples) / len(scored.samples):.1f} %. The paper's"
-        " columns are Qwen2-Audio's (on a Quadro RTX6000); its 'Original' is the first 30 s, and it has no row for"
-        " all windows."
+        f"{len(scored.samples)} samples; the hard part are the {count} that Original gets wrong; chance is"
+        f" {chance:.1f} %. Costs are those of the first recording. The paper's columns are Qwen2-Audio's (on a"
+        " Quadro RTX6000); its 'Original' is the first 30 s, and it has no row for all windows."
     )
     return Table(f"Table 1, {scored.run.model} on {scored.run.benchmark}", header, tuple(lines), note)
 
@@ -90,7 +90,7 @@ def table2(folders: Sequence[Path]) -> Table:
                     NAMES.get(base, base) + ("" if base != "speechprune" else f" {records[0].pruning_rate:g}"),
                     _percent(metrics.row(name, records).accuracy),
                     against,
-                    *(_paper2(model, scored.run.benchmark, base) for model in TABLE2),
+                    *(_paper2(model, scored.run.benchmark, base, records) for model in TABLE2),
                 )
             )
     header = (
@@ -112,9 +112,10 @@ def _gain(records: Sequence[Record], original: Sequence[Record] | None) -> str:
     return f"{100 * each.value:+.1f} ({100 * each.low:+.1f} to {100 * each.high:+.1f}), p = {found.p:.3f}"
 
 
-def _paper2(model: str, benchmark: str, base: str) -> str:
+def _paper2(model: str, benchmark: str, base: str, records: Sequence[Record]) -> str:
+    """The paper's figure, where it has one for this rate."""
     known: Mapping[str, tuple[float, float]] = TABLE2[model]
-    if benchmark not in known or base == "full":
+    if benchmark not in known or base == "full" or records[0].pruning_rate not in (None, TABLE2_RATE[model]):
         return ""
     return f"{known[benchmark][0 if base == 'first30' else 1]:.2f}"
 

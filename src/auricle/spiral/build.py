@@ -22,7 +22,7 @@ from auricle.benchmarks.spiral import read_samples
 from auricle.errors import DataError, OptionError
 from auricle.files import write_json, write_text
 from auricle.spiral.dialogue import load_dialogues
-from auricle.spiral.outline import Item, load_items, outline, save_items
+from auricle.spiral.outline import Item, load_items, outline, read_json, save_items
 from auricle.spiral.schema import SpiralSample, to_json
 
 OUTLINE, TRANSCRIPTS, VOICES = "outline.jsonl", "transcripts.jsonl", "voices.json"
@@ -93,7 +93,11 @@ def use_voices(folder: Path, voices: Sequence[str], seed: int) -> None:
     path, wanted = folder / VOICES, {"voices": list(voices), "seed": seed}
     if not path.exists():
         write_json(path, wanted)
-    elif (there := json.loads(path.read_text(encoding="utf-8"))) != wanted:
+        return
+    there = read_json(path)
+    if not isinstance(there, dict) or there.keys() != wanted.keys() or not isinstance(there["voices"], list):
+        raise DataError(f"'{path}' does not say with which voices the set is voiced; remove it.")
+    if there != wanted:
         raise OptionError(
             f"'{folder}' is voiced by {', '.join(there['voices'])} with seed {there['seed']}; go on with these, or"
             f" remove '{path.name}' and 'speech' to begin again."

@@ -54,7 +54,8 @@ def package(samples: Sequence[SpiralSample], folder: Path, title: str = "A set i
         _write_lines(part / "data.jsonl", [record(sample, about) for sample, about in pairs])
         _write_lines(part / "metadata.jsonl", [row(sample, about) for sample, about in pairs])
         (part / "README.md").write_text(card(samples, voiced, title), encoding="utf-8")
-        shutil.rmtree(folder / PACKAGE, ignore_errors=True)
+        if (folder / PACKAGE).exists():
+            (folder / PACKAGE).rename(Path(scratch) / "old")
         part.rename(folder / PACKAGE)
     return folder / PACKAGE
 
@@ -121,11 +122,16 @@ def card(samples: Sequence[SpiralSample], voiced: Sequence[Voiced], title: str) 
         "voices": _counted(dict(voices.most_common())),
     }
     lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    return _CARD.format(title=title, facts=lines, most=letters.most_common(1)[0][1] / len(samples))
+    return _CARD.format(
+        title=title,
+        name=json.dumps(title, ensure_ascii=False),
+        facts=lines,
+        most=letters.most_common(1)[0][1] / len(samples),
+    )
 
 
 _CARD = """---
-pretty_name: {title}
+pretty_name: {name}
 language: [en]
 task_categories: [question-answering, audio-classification]
 configs:

@@ -17,7 +17,7 @@ from auricle.models.mini.adapter import AuricleMini
 from auricle.models.mini.ear import Ear
 from auricle.models.mini.pieces import Pieces
 from models import checks, tiny_mini
-from models.ctranslate2 import as_ct2, write
+from models.ct2_writer import as_ct2, write
 
 QUESTION = "Where?"
 # peft asks transformers for an attribute by its old name.

@@ -8,7 +8,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from auricle.errors import WeightsError
 from auricle.models.mini import ct2
-from models.ctranslate2 import CODES, as_ct2, write
+from models.ct2_writer import CODES, as_ct2, write
 
 DIM, LAYERS = 8, 2
 
