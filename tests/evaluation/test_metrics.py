@@ -77,6 +77,7 @@ def test_a_difference_is_over_recordings_of_any_number_of_questions():
     second = [record(f"s{i}", "b", False, recording="long" if i < 8 else f"r{i}") for i in range(16)]
     found = metrics.difference(first, second)
     assert found.difference.value == pytest.approx(0.5)  # over samples, not over recordings
+    assert found.difference.low < 0.5 < found.difference.high
     assert found.difference.recordings == 9
     assert found.p == 1.0
 
