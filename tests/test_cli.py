@@ -10,7 +10,7 @@ import soundfile
 
 from auricle import loading
 from auricle.audio import SAMPLE_RATE
-from auricle.cli import main, show
+from auricle.cli import show
 from auricle.cli.models import TOKENS_PER_SECOND
 from auricle.errors import WeightsError
 from auricle.models.mini import assembly
@@ -47,16 +47,6 @@ def recording(tmp_path):
     path = tmp_path / "meeting.wav"
     soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, SAMPLE_RATE * 40), SAMPLE_RATE)
     return str(path)
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(each) for each in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def assert_one_sentence(code: int, out: str, err: str, *words: str) -> None:

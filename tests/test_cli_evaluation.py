@@ -3,7 +3,6 @@ import json
 import pytest
 
 from auricle import loading
-from auricle.cli import main
 from auricle.evaluation.log import read
 from sets import write_spiral
 from tiny_llama import TinyLlama
@@ -17,16 +16,6 @@ def loads(monkeypatch):
 @pytest.fixture
 def data(tmp_path):
     return write_spiral(tmp_path / "set", 4, seconds=36.0)
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(each) for each in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_eval_score_and_report(loads, run, data, tmp_path):

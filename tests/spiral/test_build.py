@@ -10,7 +10,6 @@ from chat_server import Raw, serve
 
 from auricle import loading
 from auricle.benchmarks.spiral import Spiral
-from auricle.cli import main
 from auricle.errors import DataError, OptionError
 from auricle.spiral import check, synthesize
 from auricle.spiral.build import begin, begin_with, samples_of, use_voices
@@ -56,16 +55,6 @@ def rim(monkeypatch):
         return Heard(sample.id, voiced.seconds, voiced.loudness, words, words // 100, "", {"DNSMOS P.808": 3.9})
 
     monkeypatch.setattr(check, "listen", listen)
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        code = main([str(each) for each in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 VOICES = ("--voice", "flite/slt", "--voice", "flite/rms")

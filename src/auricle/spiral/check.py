@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from scipy import stats
 
-from auricle.errors import DataError, MissingDependencyError, OptionError
+from auricle.errors import DataError, OptionError
 from auricle.evaluation.run import as_tokens
 from auricle.files import write_json
 from auricle.speech_lm import SpeechLM
@@ -268,16 +269,8 @@ def mean(values: Sequence[float], weights: Sequence[float] | None = None) -> Int
 
 
 def share(right: int, of: int) -> Interval:
-    """An accuracy with Wilson's interval.
-
-    Raises:
-        MissingDependencyError: SciPy is not installed.
-    """
-    try:
-        from scipy.stats import binomtest
-    except ImportError as error:
-        raise MissingDependencyError("SciPy is not installed; install auricle[spiral].") from error
-    interval = binomtest(right, of).proportion_ci(method="wilson")
+    """An accuracy with Wilson's interval."""
+    interval = stats.binomtest(right, of).proportion_ci(method="wilson")
     return Interval(right / of, float(interval.low), float(interval.high))
 
 
