@@ -188,9 +188,9 @@ def _costs(
 
 
 def _write(table: "Table", path: Path) -> None:
-    from auricle.evaluation.report import Section, markdown
+    from auricle.evaluation.report import markdown_table
     from auricle.files import write_text
 
-    text = markdown([Section(table.title, "", (table,))])
+    text = markdown_table(table)
     write_text(path, text)
     typer.echo(text)

@@ -135,13 +135,15 @@ def markdown(sections: Iterable[Section]) -> str:
     parts = []
     for each in sections:
         parts.append(f"## {each.title}\n\n{each.about}\n")
-        for table in each.tables:
-            lines = [table.header, tuple("---" for _ in table.header), *table.rows]
-            text = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
-            parts.append(f"### {table.title}\n\n{text}\n")
-            if table.note:
-                parts.append(f"{table.note}\n")
+        parts += [markdown_table(table) for table in each.tables]
     return "\n".join(parts)
+
+
+def markdown_table(table: Table) -> str:
+    """One table as Markdown, with its title and its note."""
+    lines = [table.header, tuple("---" for _ in table.header), *table.rows]
+    text = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+    return "\n".join([f"### {table.title}\n\n{text}\n", *([f"{table.note}\n"] if table.note else [])])
 
 
 def html(sections: Sequence[Section]) -> str:
