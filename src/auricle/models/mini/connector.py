@@ -1,7 +1,7 @@
-"""From Whisper's 50 Hz states to pieces of the LLM's vocabulary at 12.5 Hz, aligned by CTC.
+"""From Whisper's 50 Hz states to letters at 25 Hz, aligned by CTC: when what is said.
 
-Relatives: LegoSLM (posteriors over the LLM's vocabulary), SLAM-ASR (frozen encoder and LLM), FastLongSpeech (CTC
-units).
+Relatives: Watanabe et al. 2017, "Hybrid CTC/Attention Architecture for End-to-End Speech Recognition" (CTC keeps an
+attention decoder on the track of time); LegoSLM and FastLongSpeech (CTC between encoder and LLM).
 """
 
 import torch
@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-STRIDE = 4  # encoder frames (50 Hz) per speech token (12.5 Hz)
+STRIDE = 2  # encoder frames (50 Hz) per frame of letters (25 Hz)
 ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
-LETTERS = len(ALPHABET)
+LETTERS = len(ALPHABET)  # also the index of the blank
 DROPOUT = 0.1
 
 
@@ -50,53 +50,40 @@ class Residual(nn.Module):
 
 
 class Connector(nn.Module):
-    """Pieces at 12.5 Hz by convolutions over the encoder's states.
+    """Letters at 25 Hz by convolutions over the encoder's states."""
 
-    Half-way, at 25 Hz, a second output writes letters. Only training reads it: sounds are letters long before they
-    are pieces, so that CTC leaves its plateau of blanks at once (`bench/LOG.md`).
-    """
-
-    def __init__(self, *, encoder_dim: int, dim: int, layers: int, pieces: int) -> None:
+    def __init__(self, *, encoder_dim: int, dim: int, layers: int) -> None:
         """Builds the net.
 
         Args:
             encoder_dim: width of the speech encoder's states.
             dim: width of the convolutions.
-            layers: residual convolutions at 25 Hz, and as many at 12.5 Hz.
-            pieces: number of pieces; output `pieces` is the blank.
+            layers: residual convolutions.
         """
         super().__init__()
-        self.lower = nn.Sequential(
+        self.net = nn.Sequential(
             Norm(encoder_dim),
-            nn.Conv1d(encoder_dim, dim, 4, stride=2, padding=1),
+            nn.Conv1d(encoder_dim, dim, 4, stride=STRIDE, padding=1),
             *(Residual(dim) for _ in range(layers)),
             Norm(dim),
-        )
-        self.letters = nn.Conv1d(dim, LETTERS + 1, 1)
-        self.upper = nn.Sequential(
-            nn.Conv1d(dim, dim, 4, stride=2, padding=1),
-            *(Residual(dim) for _ in range(layers)),
-            Norm(dim),
-            nn.Conv1d(dim, pieces + 1, 1),
+            nn.Conv1d(dim, LETTERS + 1, 1),
         )
 
-    def forward(self, states: Float[Tensor, "batch frames encoder_dim"]) -> Float[Tensor, "batch audio classes"]:
-        """Logits over the pieces and, last, the blank; a quarter as many frames."""
-        return self.both(states)[0]
-
-    def both(
-        self, states: Float[Tensor, "batch frames encoder_dim"]
-    ) -> tuple[Float[Tensor, "batch audio classes"], Float[Tensor, "batch halves letters"]]:
-        """Logits over the pieces, and at twice as many frames over `ALPHABET`; blanks are last."""
-        lower: Tensor = self.lower(states.transpose(1, 2))
-        return self.upper(lower).transpose(1, 2), self.letters(lower).transpose(1, 2)
+    def forward(self, states: Float[Tensor, "batch frames encoder_dim"]) -> Float[Tensor, "batch halves letters"]:
+        """Logits over `ALPHABET` and, last, the blank."""
+        logits: Tensor = self.net(states.transpose(1, 2))
+        return logits.transpose(1, 2)
 
 
-def greedy(logits: Float[Tensor, "audio classes"]) -> list[int]:
-    """Best CTC path: the best class of each frame, repetitions merged, blanks dropped."""
-    best = torch.unique_consecutive(logits.argmax(-1)).tolist()
-    blank = logits.shape[-1] - 1
-    return [index for index in best if index != blank]
+def greedy(best: Int[Tensor, "halves"]) -> tuple[str, list[int]]:
+    """The letters of a best CTC path, and the frame in which each begins.
+
+    Args:
+        best: the best class of each frame; repetitions are merged, blanks dropped.
+    """
+    begins = torch.cat([best.new_ones(1, dtype=torch.bool), best[1:] != best[:-1]])[: len(best)]
+    frames = (begins & (best != LETTERS)).nonzero()[:, 0].tolist()
+    return "".join(ALPHABET[best[frame]] for frame in frames), frames
 
 
 def ctc_loss(logits: list[Float[Tensor, "_ classes"]], targets: list[Int[Tensor, "_"]]) -> Float[Tensor, ""]:

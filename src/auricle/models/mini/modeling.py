@@ -1,5 +1,6 @@
 """auricle-mini as a `transformers` model."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -7,20 +8,34 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, LlamaForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers.models.whisper.modeling_whisper import WhisperDecoder, WhisperEncoder
 
 from auricle.errors import ModelError
 from auricle.models.mini.configuration import AuricleMiniConfig
-from auricle.models.mini.connector import STRIDE, Connector
-from auricle.models.mini.spelling import Spelling
+from auricle.models.mini.connector import STRIDE, Connector, greedy
+from auricle.models.mini.spelling import HALVES, SPACE, Spelling
+from auricle.models.mini.writing import Script, letters, write
 
 HOP = 160  # samples per mel frame, at 16 kHz
 MEL_STRIDE = 2  # mel frames per encoder frame
-TOKEN_SAMPLES = HOP * MEL_STRIDE * STRIDE  # 1280 samples are 80 ms
+TOKEN_SAMPLES = HOP * MEL_STRIDE * STRIDE * HALVES  # 1280 samples are 80 ms
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was heard in a window.
+
+    Attributes:
+        text: what was said.
+        ids: the LLM's token of every frame of 12.5 Hz.
+    """
+
+    text: str
+    ids: Int[Tensor, "audio"]
 
 
 class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
-    """Speech and text in, text out: `audio_tower`, `connector`, `language_model`."""
+    """Speech and text in, text out: `audio_tower`, `connector`, `audio_decoder`, `language_model`."""
 
     config_class = AuricleMiniConfig
     main_input_name = "input_ids"
@@ -34,14 +49,12 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Builds the model with random weights."""
         super().__init__(config)
         self.audio_tower = WhisperEncoder(config.audio_config)
+        self.audio_decoder = WhisperDecoder(config.audio_config)
         self.connector = Connector(
-            encoder_dim=config.audio_config.d_model,
-            dim=config.connector_dim,
-            layers=config.connector_layers,
-            pieces=len(config.piece_ids),
+            encoder_dim=config.audio_config.d_model, dim=config.connector_dim, layers=config.connector_layers
         )
-        names = {token: name for name, token in config.spellings.items()}
-        self.spelling = Spelling(tuple(names[i] for i in config.piece_ids), config.spellings, config.blank_id)
+        self.script = Script(tuple(config.pieces), tuple(config.prompt_ids), config.end_id)
+        self.spelling = Spelling(config.spellings, config.audio_token_id)
         self.language_model = LlamaForCausalLM(config.text_config)
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -58,14 +71,27 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
         decoder: nn.Module = self.language_model.model
         return decoder
 
-    def hear(self, input_features: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch audio classes"]:
-        """CTC logits at 12.5 Hz over the pieces and, last, the blank."""
-        states = self.audio_tower(input_features.to(self.audio_tower.conv1.weight)).last_hidden_state
-        logits: Tensor = self.connector(states)
-        return logits
+    def hear(
+        self, states: Float[Tensor, "windows frames encoder_dim"], audio_lengths: Int[Tensor, "windows"]
+    ) -> list[Heard]:
+        """What is said in windows of 30 s, and when.
+
+        Args:
+            states: of the encoder.
+            audio_lengths: speech tokens that each window takes.
+        """
+        halves = (audio_lengths * HALVES).tolist()
+        best = [row[:length] for row, length in zip(self.connector(states).argmax(-1), halves, strict=True)]
+        amounts = [letters(greedy(each)[0]) for each in best]
+        written = write(self.audio_decoder, states, amounts, self.script)
+        texts = ["".join(self.script.pieces[token] for token in row) for row in written]
+        return [
+            Heard(text.replace(SPACE, " ").strip(), self.spelling.frames(text, row))
+            for text, row in zip(texts, best, strict=True)
+        ]
 
     def get_audio_features(
-        self, input_features: Float[Tensor, "batch mels frames"], audio_lengths: Int[Tensor, "batch"]
+        self, input_features: Float[Tensor, "windows mels frames"], audio_lengths: Int[Tensor, "windows"]
     ) -> BaseModelOutputWithPooling:
         """Speech tokens of windows of 30 s.
 
@@ -76,11 +102,9 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Returns:
             `pooler_output` holds the tokens of all windows one after the other, shape `audio dim`.
         """
-        best = self.hear(input_features).argmax(-1)
-        heard = [
-            self.spelling.frames(row[:length]) for row, length in zip(best, audio_lengths.tolist(), strict=True)
-        ]
-        return BaseModelOutputWithPooling(pooler_output=self.get_input_embeddings()(torch.cat(heard)))
+        states = self.audio_tower(input_features.to(self.audio_tower.conv1.weight)).last_hidden_state
+        ids = torch.cat([heard.ids for heard in self.hear(states, audio_lengths)])
+        return BaseModelOutputWithPooling(pooler_output=self.get_input_embeddings()(ids))
 
     def forward(
         self,

@@ -1,54 +1,110 @@
-"""From what the connector hears to tokens of the LLM, one a frame.
+"""From what was written, and when which letter was heard, to tokens of the LLM, one a frame.
 
-The connector writes short pieces, because sounds are spelled; the LLM knows words. Pieces that together spell a
-longer token of the LLM's vocabulary become that token, so that the LLM reads speech as it reads text.
+The LLM reads speech as it reads text: a token stands in the frame in which it begins to be said, every other frame
+is silence.
 """
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import pairwise
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-LONGEST = 12  # pieces that are tried as one token
+from auricle.models.mini.connector import greedy
+
+SPACE = "Ġ"  # how byte-level BPE writes the space before a word
+_WORD = re.compile(rf"{SPACE}?(?:[A-Za-z]+|[0-9])|'(?:s|t|re|ve|m|ll|d)(?![A-Za-z])|{SPACE}?[^A-Za-z0-9{SPACE}]+|{SPACE}")
+HALVES = 2  # frames of letters (25 Hz) per speech token (12.5 Hz)
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """How pieces spell tokens.
+    """How a text is spelled in the LLM's tokens.
 
     Attributes:
-        pieces: of the connector's outputs, as byte-level BPE writes them ("Ġhar", "bor"); the last output, the
-            blank, has none.
-        tokens: id of every token of the LLM that letters can spell, the pieces among them.
+        tokens: id of every token of the LLM that a text is spelled with, as byte-level BPE writes them; single
+            characters among them. Those that BPE merges first have the lowest ids, as in every vocabulary that was
+            trained.
         blank: id of the token for a frame in which none of those begins.
     """
 
-    pieces: tuple[str, ...]
     tokens: Mapping[str, int]
     blank: int
 
-    def read(self, pieces: Sequence[int]) -> list[int]:
-        """For each piece the longest token that begins with it, or the blank where it is part of one before."""
-        found, start = [self.blank] * len(pieces), 0
-        while start < len(pieces):
-            text, after = "", start
-            for end, piece in enumerate(pieces[start : start + LONGEST], start + 1):
-                text += self.pieces[piece]
-                if text in self.tokens:
-                    found[start], after = self.tokens[text], end
-            start = after
-        return found
-
-    def frames(self, best: Int[Tensor, "audio"]) -> Int[Tensor, "audio"]:
-        """The token of each frame of a best CTC path: a token stands where its first piece begins.
+    def read(self, text: str) -> list[tuple[int, int]]:
+        """The tokens that the LLM's tokenizer makes of a text, and the character where each begins.
 
         Args:
-            best: the best output of each frame.
+            text: as byte-level BPE writes it: "ĠHelloĠthere".
         """
-        begins = torch.cat([best.new_ones(1, dtype=torch.bool), best[1:] != best[:-1]])[: len(best)]
-        heard = (begins & (best != len(self.pieces))).nonzero()[:, 0]
-        tokens = torch.full_like(best, self.blank)
-        tokens[heard] = torch.tensor(self.read(best[heard].tolist()), dtype=best.dtype, device=best.device)
+        found = list[tuple[int, int]]()
+        for word in _WORD.finditer(text):
+            start = word.start()
+            for part in self._merge(word[0]):
+                found.append((self.tokens[part], start))
+                start += len(part)
+        return found
+
+    def _merge(self, word: str) -> list[str]:
+        parts = [sign for sign in word if sign in self.tokens]
+        while True:
+            pairs = [left + right for left, right in pairwise(parts)]
+            ranks = [self.tokens.get(pair, math.inf) for pair in pairs]
+            if not ranks or (first := min(ranks)) == math.inf:
+                return parts
+            at = ranks.index(first)
+            parts[at : at + 2] = [pairs[at]]
+
+    def frames(self, text: str, best: Int[Tensor, "halves"]) -> Int[Tensor, "audio"]:
+        """The token of each frame.
+
+        Args:
+            text: what was written, as byte-level BPE writes it. Tokens for which there are no frames are dropped.
+            best: the connector's best class of every frame of letters, of the window's own length.
+        """
+        tokens = torch.full((-(-len(best) // HALVES),), self.blank, device=best.device)
+        spelled = self.read(text)[: len(tokens)]
+        if spelled:
+            times = when(text, *greedy(best), len(best))
+            starts = [int(times[start]) // HALVES for _, start in spelled]
+            places = torch.tensor(one_each(starts, len(tokens)), device=best.device)
+            tokens[places] = torch.tensor([token for token, _ in spelled], device=best.device)
         return tokens
+
+
+def when(text: str, letters: str, frames: Sequence[int], length: int) -> Float[np.ndarray, "characters"]:
+    """The frame in which each character of a text is said.
+
+    What was written and what was heard are compared letter by letter; what differs, such as a number in digits,
+    lies between its neighbours.
+
+    Args:
+        text: as byte-level BPE writes it.
+        letters: heard.
+        frames: in which each of them begins.
+        length: of the window in these frames.
+    """
+    matcher = SequenceMatcher(None, text.replace(SPACE, " ").lower(), letters, autojunk=False)
+    pairs = [
+        (block.a + i, frames[block.b + i]) for block in matcher.get_matching_blocks() for i in range(block.size)
+    ]
+    first, last = (frames[0], frames[-1]) if frames else (0, length - 1)
+    known = np.array([(-1, first), *pairs, (len(text), last)])
+    found: Float[np.ndarray, "characters"] = np.interp(np.arange(len(text)), known[:, 0], known[:, 1])
+    return found
+
+
+def one_each(starts: Sequence[int], length: int) -> list[int]:
+    """Rising frames below `length`, one a start, as near as can be; there are as many frames as starts at least."""
+    places = list[int]()
+    for start in starts:
+        places.append(max(start, places[-1] + 1 if places else 0))
+    for back in range(1, len(places) + 1):
+        places[-back] = min(places[-back], length - back)
+    return places
