@@ -15,6 +15,8 @@ from auricle.errors import AudioError
 SAMPLE_RATE = 16_000  # samples per second, what every supported speech encoder expects
 WINDOW_SECONDS = 30  # what Whisper-like encoders see at a time
 WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE
+EARLIEST_CUT = 22 * SAMPLE_RATE
+CUT_STEP = 1280  # 80 ms
 SHORTEST_SECONDS = 0.1  # below this no encoder yields a token
 
 _BLOCK = 1 << 20  # samples that are read and resampled at a time
@@ -80,6 +82,28 @@ def windows(waveform: Waveform, size: int = WINDOW_SAMPLES) -> Iterator[Waveform
     """Cuts a recording into consecutive windows of `size` samples; the last one may be shorter."""
     for start in range(0, len(waveform), size):
         yield waveform[start : start + size]
+
+
+def windows_at_pauses(
+    waveform: Waveform, size: int = WINDOW_SAMPLES, earliest: int = EARLIEST_CUT, step: int = CUT_STEP
+) -> Iterator[Waveform]:
+    """Cuts a recording where it is quietest, so that few words are cut in two.
+
+    Args:
+        waveform: at 16 kHz.
+        size: samples of a window at most.
+        earliest: samples before which none is cut.
+        step: cuts lie at multiples of so many samples; the energy of three steps around each counts.
+    """
+    start = 0
+    while len(waveform) - start > size:
+        steps = waveform[start : start + size // step * step].astype(np.float64).reshape(-1, step)
+        energy = np.convolve((steps**2).mean(1), np.ones(3), "same")
+        first = earliest // step
+        cut = (first + int(energy[first:-1].argmin())) * step
+        yield waveform[start : start + cut]
+        start += cut
+    yield waveform[start:]
 
 
 def spans(times: Float[np.ndarray, "audio 2"], gap: float = 1e-3) -> list[tuple[float, float]]:

@@ -185,7 +185,7 @@ class _Calls:
         given = rest.pop("position_ids", None)
         if self.pruner.positions == "original":
             counted = (mask.cumsum(-1) - 1).clamp(min=0) if given is None else given
-            rest["position_ids"] = self.lm._axes(counted[..., stays]) if given is None else given[..., stays]
+            rest["position_ids"] = self.lm.axes(counted[..., stays]) if given is None else given[..., stays]
         rest |= {"attention_mask": mask[:, stays], "inputs_embeds": embeds[:, stays.to(embeds.device)]}
         return _Cut(rest, ids, stays)
 

@@ -21,31 +21,52 @@ def write(path, variables, version=6):
     return path
 
 
-def as_ct2(state):
-    """The variables that CTranslate2's converter makes of a Whisper encoder."""
-    dim = state["layer_norm.weight"].numel()
-    layers = sum(name.endswith("fc1.weight") for name in state)
+def as_ct2(encoder, decoder):
+    """The variables that CTranslate2's converter makes of the state dicts of Whisper's two halves."""
     found = {
-        "encoder/position_encodings/encodings": state["embed_positions.weight"],
-        "decoder/embeddings/weight": torch.zeros(2, 2),
+        **half("encoder/", encoder),
+        **half("decoder/", decoder),
+        "decoder/embeddings/weight": decoder["embed_tokens.weight"],
     }
     for conv in ("conv1", "conv2"):
-        found |= {f"encoder/{conv}/{part}": state[f"{conv}.{part}"] for part in ("weight", "bias")}
-    norms = {"layer_norm": "layer_norm"}
-    for layer in range(layers):
-        ours, theirs = f"layers.{layer}.", f"encoder/layer_{layer}/"
-        norms[f"{ours}self_attn_layer_norm"] = f"layer_{layer}/self_attention/layer_norm"
-        norms[f"{ours}final_layer_norm"] = f"layer_{layer}/ffn/layer_norm"
-        attention = {n: state[f"{ours}self_attn.{n}_proj.weight"] for n in "qkv"}
-        biases = [state[f"{ours}self_attn.q_proj.bias"], torch.zeros(dim), state[f"{ours}self_attn.v_proj.bias"]]
-        found[f"{theirs}self_attention/linear_0/weight"] = torch.cat(list(attention.values()))
-        found[f"{theirs}self_attention/linear_0/bias"] = torch.cat(biases)
-        linears = {"self_attention/linear_1": "self_attn.out_proj", "ffn/linear_0": "fc1", "ffn/linear_1": "fc2"}
-        for name, linear in linears.items():
-            found |= {f"{theirs}{name}/{part}": state[f"{ours}{linear}.{part}"] for part in ("weight", "bias")}
-    for ours, theirs in norms.items():
-        found |= {
-            f"encoder/{theirs}/gamma": state[f"{ours}.weight"],
-            f"encoder/{theirs}/beta": state[f"{ours}.bias"],
-        }
+        found |= both(encoder, conv, f"encoder/{conv}")
+    for layer in range(layers(decoder)):
+        ours, theirs = f"layers.{layer}.encoder_attn", f"decoder/layer_{layer}/attention"
+        found |= both(decoder, f"{ours}.q_proj", f"{theirs}/linear_0")
+        found |= stacked(decoder, ours, "kv", f"{theirs}/linear_1")
+        found |= both(decoder, f"{ours}.out_proj", f"{theirs}/linear_2")
+        found |= norm(decoder, f"{ours}_layer_norm", f"{theirs}/layer_norm")
     return {name: tensor.detach().numpy() for name, tensor in found.items()}
+
+
+def half(prefix, state):
+    found = {f"{prefix}position_encodings/encodings": state["embed_positions.weight"]}
+    found |= norm(state, "layer_norm", f"{prefix}layer_norm")
+    for layer in range(layers(state)):
+        ours, theirs = f"layers.{layer}.", f"{prefix}layer_{layer}/"
+        found |= stacked(state, f"{ours}self_attn", "qkv", f"{theirs}self_attention/linear_0")
+        found |= both(state, f"{ours}self_attn.out_proj", f"{theirs}self_attention/linear_1")
+        found |= norm(state, f"{ours}self_attn_layer_norm", f"{theirs}self_attention/layer_norm")
+        found |= both(state, f"{ours}fc1", f"{theirs}ffn/linear_0")
+        found |= both(state, f"{ours}fc2", f"{theirs}ffn/linear_1")
+        found |= norm(state, f"{ours}final_layer_norm", f"{theirs}ffn/layer_norm")
+    return found
+
+
+def layers(state):
+    return sum(name.endswith("fc1.weight") for name in state)
+
+
+def both(state, ours, theirs):
+    return {f"{theirs}/{part}": state[f"{ours}.{part}"] for part in ("weight", "bias")}
+
+
+def norm(state, ours, theirs):
+    return {f"{theirs}/gamma": state[f"{ours}.weight"], f"{theirs}/beta": state[f"{ours}.bias"]}
+
+
+def stacked(state, ours, names, theirs):
+    """Projections one above the other; the key's bias, which Whisper lacks, is zero."""
+    weights = [state[f"{ours}.{name}_proj.weight"] for name in names]
+    biases = [state.get(f"{ours}.{name}_proj.bias", torch.zeros(len(weights[0]))) for name in names]
+    return {f"{theirs}/weight": torch.cat(weights), f"{theirs}/bias": torch.cat(biases)}

@@ -1,4 +1,4 @@
-"""A tiny random auricle-mini of the real class, with a byte-level tokenizer that is made here."""
+"""A tiny random auricle-mini of the real class, with byte-level vocabularies that are made here."""
 
 from typing import Any
 
@@ -7,19 +7,29 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, PreTrainedTokenizerFast, WhisperConfig, WhisperFeatureExtractor
 
 from auricle.models.mini.configuration import AuricleMiniConfig
+from auricle.models.mini.connector import ALPHABET, LETTERS
 from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
-from auricle.models.mini.pieces import SPEAKABLE
 from auricle.models.mini.processing import AuricleMiniProcessor
+from auricle.models.mini.spelling import SPACE
+from auricle.models.mini.writing import WRITABLE
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>", "<reponame>", "<file_sep>", "<filename>")
 AUDIO_TOKEN_ID = 6  # as in SmolLM2
-PIECES = ("Ġthe", "Ġan", *(prefix + letter for letter in "abcdefghijklmnopqrstuvwxyz'" for prefix in ("Ġ", "")))
+PROMPT = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>")
+PIECES = (  # Whisper's tokens, those that are never written last
+    *("Ġthe", "Ġan", "Ġ1", "Ġ", *"0123456789.,"),
+    *(prefix + letter for letter in ALPHABET[1:] for prefix in ("Ġ", "")),
+    *("(", "Ã©", "<|endoftext|>", *PROMPT),
+)
+TIMES = 3  # rows of Whisper's embedding behind those that have names
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """SmolLM2's special tokens in their places, then the bytes and the two merges that `PIECES` need."""
+    """SmolLM2's special tokens in their places, then the bytes and a few merges."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merged = [("Ġ", c) for c in "abcdefghijklmnopqrstuvwxyz'"] + [("h", "e"), ("Ġt", "he"), ("Ġa", "n")]
+    merged = [("Ġ", letter) for letter in ALPHABET[1:]]
+    merged += [("h", "e"), ("Ġt", "he"), ("Ġa", "n"), ("'", "s"), ("'", "t"), ("t", "s"), ("o", "a"), ("oa", "t")]
+    merged += [("Ġb", "oat")]
     tokens = [*SPECIAL, *alphabet, *("".join(pair) for pair in merged)]
     bare = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, merged))
     bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -38,6 +48,15 @@ def config(**text: Any) -> AuricleMiniConfig:
         encoder_ffn_dim=32,
         num_mel_bins=80,
         max_source_positions=1500,
+        vocab_size=len(PIECES) + TIMES,
+        decoder_layers=2,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=32,
+        max_target_positions=64,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+        decoder_start_token_id=0,
         init_std=0.3,
     )
     options = {
@@ -57,9 +76,11 @@ def config(**text: Any) -> AuricleMiniConfig:
     return AuricleMiniConfig(
         audio,
         LlamaConfig(**options | text),
-        [vocabulary[piece] for piece in PIECES],
-        {token: index for token, index in vocabulary.items() if SPEAKABLE.fullmatch(token)},
-        blank_id=vocabulary["Ġ"],
+        list(PIECES),
+        {token: index for token, index in vocabulary.items() if token == SPACE or WRITABLE.fullmatch(token)},
+        prompt_ids=[PIECES.index(piece) for piece in PROMPT],
+        end_id=PIECES.index("<|endoftext|>"),
+        audio_token_id=AUDIO_TOKEN_ID,
         connector_dim=16,
         connector_layers=1,
     )
@@ -69,8 +90,12 @@ def model(seed: int = 1, **text: Any) -> AuricleMiniForConditionalGeneration:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         built = AuricleMiniForConditionalGeneration(config(**text)).eval()
-        # Else it hardly hears a difference.
-        torch.nn.init.normal_(built.connector.upper[-1].weight, std=0.5)
+        # Else it hardly hears a difference, hears a letter in every frame, and writes one token over and over.
+        torch.nn.init.normal_(built.connector.net[-1].weight, std=0.5)
+        torch.nn.init.normal_(built.audio_decoder.embed_positions.weight)
+        with torch.no_grad():
+            built.connector.net[-1].bias[LETTERS] += 3
+            built.get_input_embeddings().weight[AUDIO_TOKEN_ID] = 0
         return built
 
 

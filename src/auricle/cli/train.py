@@ -1,60 +1,109 @@
-"""`auricle train`: commands that train auricle-mini. What they need is imported when they run."""
+"""`auricle train`: commands that train auricle-mini, or a LoRA for any Speech LLM; all resume after a kill.
+
+What they need is imported when they run. Several processes: `accelerate launch --num_processes 2 -m auricle train ...`.
+"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from auricle.cli.options import Device, Dtype, Model, TrustRemoteCode, load_options
+
 train_app = typer.Typer(no_args_is_help=True)
 
-Output = Annotated[Path, typer.Option(help="Where speech, checkpoints and weights go; a killed run goes on there.")]
-Processes = Annotated[int, typer.Option(min=1, help="How many shards of speech to make at a time.")]
-Epochs = Annotated[float, typer.Option(min=0.0, help="Passes over the training set.")]
-LearningRate = Annotated[float, typer.Option(min=0.0, help="Peak of the cosine schedule.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Windows, or conversations, per step.")]
-Seed = Annotated[int, typer.Option(help="Of every choice.")]
+Data = Annotated[Path, typer.Option(help="Where the recordings are, which 'auricle train data' makes.")]
+Output = Annotated[Path, typer.Option(help="Where checkpoints and weights go; a killed run goes on there.")]
+Shards = Annotated[int | None, typer.Option(min=1, help="Shards of the recordings to hear; by default all.")]
+Config = Annotated[Path | None, typer.Option(help="JSON with these options, such as a run's align.json.")]
+Epochs = Annotated[float | None, typer.Option(min=0.0, help="Passes over the training set at most.")]
+LearningRate = Annotated[float | None, typer.Option(min=0.0, help="Peak of the cosine schedule.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Examples that a process reads at a time.")]
+Accumulation = Annotated[int | None, typer.Option(min=1, help="Batches a step.")]
+Evaluations = Annotated[int | None, typer.Option(min=1, help="Of the validation set, and checkpoints, an epoch.")]
+Patience = Annotated[int | None, typer.Option(min=1, help="Evaluations without gain after which training ends.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Of every choice.")]
+
+
+@train_app.command("data")
+def data_command(
+    output: Annotated[Path, typer.Option(help="Where the recordings go.")] = Path("runs/data"),
+    shards: Annotated[int, typer.Option(min=1, help="Of about 28 minutes each.")] = 100,
+    processes: Annotated[int, typer.Option(min=1, help="How many shards to make at a time.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of every choice.")] = 0,
+) -> None:
+    """Speaks talks with questions and single sentences in many voices and conditions."""
+    from auricle.training.stages import run_data
+
+    run_data(output, shards, processes, seed)
 
 
 @train_app.command("align")
 def align_command(
+    data: Data = Path("runs/data"),
     output: Output = Path("runs/mini"),
-    shards: Annotated[int, typer.Option(min=1, help="Shards of speech, half an hour each.")] = 47,
-    connector_epochs: Annotated[float, typer.Option(min=0.0, help="Passes with the encoder frozen.")] = 4,
-    epochs: Epochs = 1.25,
-    connector_learning_rate: Annotated[
-        float, typer.Option(min=0.0, help="Peak, with the encoder frozen.")
-    ] = 1.5e-3,
-    learning_rate: LearningRate = 1e-4,
-    batch_size: BatchSize = 4,
-    processes: Processes = 2,
-    seed: Seed = 0,
-    start: Annotated[Path | None, typer.Option(help="Folder of an earlier run, whose ear is trained on.")] = None,
+    config: Config = None,
+    shards: Shards = None,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    accumulation: Accumulation = None,
+    evaluations: Evaluations = None,
+    patience: Patience = None,
+    seed: Seed = None,
 ) -> None:
-    """Stage one: connector and top encoder layers learn to hear, by CTC, on speech that is synthesized first."""
-    from auricle.training.align import AlignRecipe
-    from auricle.training.stages import run_align
+    """Stage one: auricle-mini's connector learns when what is said, by CTC on a frozen encoder."""
+    from auricle.training.stages import AlignRecipe, recipe, run_align
 
-    rates = connector_learning_rate, learning_rate
-    recipe = AlignRecipe(connector_epochs, epochs, *rates, batch_size, seed)
-    run_align(output, shards, processes, recipe, start)
+    given = _given(epochs, learning_rate, batch_size, accumulation, evaluations, patience, seed)
+    run_align(data, output, recipe(AlignRecipe, config, given | {"shards": shards}))
 
 
 @train_app.command("instruct")
 def instruct_command(
+    data: Data = Path("runs/data"),
     output: Output = Path("runs/mini"),
-    shards: Annotated[int, typer.Option(min=1, help="Shards of stage one's speech to hear.")] = 18,
-    invented: Annotated[int, typer.Option(min=0, help="Talks of the grammar to read besides.")] = 300,
-    read_epochs: Annotated[float, typer.Option(min=0.0, help="Passes over the talks to read.")] = 1,
-    epochs: Epochs = 1,
-    learning_rate: LearningRate = 6e-4,
-    batch_size: BatchSize = 4,
-    rank: Annotated[int, typer.Option(min=1, help="Of the LoRA.")] = 16,
-    seed: Seed = 0,
+    model: Model = "mini",
+    config: Config = None,
+    shards: Shards = None,
+    read: Annotated[int | None, typer.Option(min=0, help="Times that each written talk is read.")] = None,
+    invented: Annotated[int | None, typer.Option(min=0, help="Talks of the grammar to read besides.")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="Of the LoRA.")] = None,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    accumulation: Accumulation = None,
+    evaluations: Evaluations = None,
+    patience: Patience = None,
+    seed: Seed = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    """Stage two: a LoRA on the LLM learns to read the ear's vectors, to transcribe and to answer."""
-    from auricle.training.instruct import InstructRecipe
-    from auricle.training.stages import run_instruct
+    """Stage two: a LoRA on a Speech LLM's LLM learns to answer questions on recordings, and to transcribe them."""
+    from auricle.training.stages import InstructRecipe, recipe, run_instruct
 
-    run_instruct(
-        output, shards, invented, InstructRecipe(read_epochs, epochs, learning_rate, batch_size, rank, seed)
-    )
+    given = _given(epochs, learning_rate, batch_size, accumulation, evaluations, patience, seed)
+    given |= {"shards": shards, "read": read, "invented": invented, "rank": rank}
+    options = load_options(dtype, device, trust_remote_code)
+    run_instruct(data, output, model, recipe(InstructRecipe, config, given), options)
+
+
+def _given(
+    epochs: float | None,
+    learning_rate: float | None,
+    batch_size: int | None,
+    accumulation: int | None,
+    evaluations: int | None,
+    patience: int | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    return {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "accumulation": accumulation,
+        "evaluations": evaluations,
+        "patience": patience,
+        "seed": seed,
+    }

@@ -1,7 +1,7 @@
 """What all adapters of Hugging Face models share: windows, prompts, decoding and likelihoods by `inputs_embeds`."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, LogitsProcessor, PreTrainedModel
 from typing_extensions import override
 
-from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, WINDOW_SECONDS, Waveform, prepare, windows
+from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform, prepare, windows
 from auricle.errors import ContextLengthError
 from auricle.questions import check_choices, check_question, list_choices
 from auricle.speech_lm import QK, AudioTokens, Query, SpeechLM, SpeechPrompt
@@ -74,6 +74,10 @@ class HuggingFaceSpeechLM(SpeechLM):
 
     # -- what an adapter says ------------------------------------------------------------------------------------
 
+    def _windows(self, samples: Waveform) -> Iterator[Waveform]:
+        """The windows that a recording is encoded in, at most 30 s: of 30 s, as the models' processors cut."""
+        return windows(samples, WINDOW_SAMPLES)
+
     @abstractmethod
     def _encode_window(self, window: Waveform) -> Float[Tensor, "audio dim"]:
         """Speech tokens of at most 30 s of 16 kHz audio, after the projector."""
@@ -114,15 +118,17 @@ class HuggingFaceSpeechLM(SpeechLM):
         on_window: Callable[[int, int], None] | None = None,
     ) -> AudioTokens:
         samples = prepare(waveform, sampling_rate)
-        embeds, times = [], []
-        for index, window in enumerate(windows(samples, WINDOW_SAMPLES)):
+        embeds, times, before = [], [], 0
+        cut = list(self._windows(samples))
+        for number, window in enumerate(cut, 1):
             tokens = self._encode_window(window)
             embeds.append(tokens.to(self.device))
             starts = torch.arange(len(tokens), dtype=torch.float64) / self.tokens_per_second
-            starts = starts + index * WINDOW_SECONDS
+            starts = starts + before / SAMPLE_RATE
+            before += len(window)
             times.append(torch.stack([starts, starts + 1 / self.tokens_per_second], dim=1).float())
             if on_window:
-                on_window(index + 1, -(-len(samples) // WINDOW_SAMPLES))
+                on_window(number, len(cut))
         return AudioTokens(torch.cat(embeds), torch.cat(times), self.aligned)
 
     @final
@@ -164,7 +170,7 @@ class HuggingFaceSpeechLM(SpeechLM):
         if on_prefill:
             options["logits_processor"] = [*options.get("logits_processor", ()), _Notice(on_prefill)]
         if prompt.position_ids is not None:
-            options["position_ids"] = self._axes(prompt.position_ids)
+            options["position_ids"] = self.axes(prompt.position_ids)
         mask = torch.ones(1, len(prompt), dtype=torch.long, device=self.device)
         with self._reading(len(prompt.audio) > 0):
             ids = self.model.generate(inputs_embeds=prompt.embeds, attention_mask=mask, **options)
@@ -203,7 +209,7 @@ class HuggingFaceSpeechLM(SpeechLM):
             out = self.model(
                 inputs_embeds=prompt.embeds,
                 attention_mask=torch.ones_like(positions),  # else positions with gaps pass for packed sequences
-                position_ids=self._axes(positions),
+                position_ids=self.axes(positions),
                 use_cache=False,
             )
         logits: Tensor = out.logits[0]
@@ -223,7 +229,7 @@ class HuggingFaceSpeechLM(SpeechLM):
         with self._reading(len(prompt.audio) > 0):
             out = self.model(
                 inputs_embeds=prompt.embeds,
-                position_ids=self._axes(positions),
+                position_ids=self.axes(positions),
                 past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
@@ -238,7 +244,7 @@ class HuggingFaceSpeechLM(SpeechLM):
             positions = torch.arange(first, first + len(ids) - 1, device=self.device)[None]
             out = self.model(
                 inputs_embeds=self._embedding(ids[None, :-1]),
-                position_ids=self._axes(positions),
+                position_ids=self.axes(positions),
                 past_key_values=read.cache,
                 use_cache=True,
             )
@@ -251,8 +257,26 @@ class HuggingFaceSpeechLM(SpeechLM):
             return prompt.position_ids
         return torch.arange(len(prompt), device=self.device)[None]
 
-    def _axes(self, positions: Int[Tensor, "1 tokens"]) -> Int[Tensor, "..."]:
-        return positions if self.position_axes == 1 else positions.expand(self.position_axes, 1, -1)
+    @final
+    def axes(self, positions: Int[Tensor, "batch tokens"]) -> Int[Tensor, "*axes batch tokens"]:
+        """Positions as the decoder wants them: once for each axis of its RoPE."""
+        return positions if self.position_axes == 1 else positions.expand(self.position_axes, *positions.shape)
+
+    @final
+    def embed(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens dim"]:
+        """The LLM's embeddings of tokens."""
+        embeds: Tensor = self._embedding(ids.to(self.device))
+        return embeds
+
+    @final
+    def answer_ids(self, answer: str) -> Int[Tensor, "answer"]:
+        """Tokens of an answer, with the one that ends it."""
+        return torch.tensor([*self._tokenize(answer), self._end_id()])
+
+    def _end_id(self) -> int:
+        """The token behind an answer: the chat template's, which the model's generation ends with."""
+        end = self.model.generation_config.eos_token_id
+        return int(end[0] if isinstance(end, list) else end)
 
     def _check_length(self, length: int) -> None:
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)

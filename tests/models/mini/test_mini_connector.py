@@ -1,44 +1,110 @@
 """The connector and the loss that teaches it."""
 
+import itertools
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from auricle.models.mini.connector import ALPHABET, Connector, ctc_loss, greedy
-from auricle.models.mini.pieces import normalize
+from auricle.models.mini.connector import ALPHABET, LETTERS, Connector, Residual, ctc_loss, greedy, normalize
 
-PIECES = 5
+CLASSES = 6
 
 
 @pytest.fixture(scope="module")
 def connector():
     torch.manual_seed(0)
-    return Connector(encoder_dim=6, dim=8, layers=1, pieces=PIECES).eval()
+    return Connector(encoder_dim=6, dim=8, layers=1).eval()
 
 
-def sure(indices):
-    """Logits that leave no doubt."""
-    return torch.nn.functional.one_hot(torch.tensor(indices), PIECES + 1).float() * 1000
+def path(signs):
+    """Classes of a path; "-" is the blank."""
+    return torch.tensor([LETTERS if sign == "-" else ALPHABET.index(sign) for sign in signs], dtype=torch.long)
 
 
-@pytest.mark.parametrize(("frames", "expected"), [(1500, 375), (40, 10), (4, 1)])
-def test_a_quarter_of_the_frames(connector, frames, expected):
-    assert connector(torch.randn(2, frames, 6)).shape == (2, expected, PIECES + 1)
+@pytest.mark.parametrize(("frames", "expected"), [(1500, 750), (40, 20), (2, 1)])
+def test_half_the_frames(connector, frames, expected):
+    assert connector(torch.randn(2, frames, 6)).shape == (2, expected, len(ALPHABET) + 1)
 
 
-def test_greedy():
-    b = PIECES
-    assert greedy(sure([b, 1, 1, b, 1, 2, 2, 0, b, b])) == [1, 1, 2, 0]
-    assert greedy(sure([b, b])) == []
-    assert greedy(sure([3])) == [3]
+def test_a_letter_is_heard_where_it_is_said(connector):
+    """The frame of letters lies over the two encoder frames that it stands for."""
+    states = torch.randn(1, 400, 6)
+    other = states.clone()
+    other[:, 200:] += torch.randn(1, 200, 6)
+    changed = (connector(other) - connector(states)).abs().amax(-1)[0].nonzero()[:, 0]
+    assert 97 <= changed.min() <= 100  # a convolution over 5 frames, one over 4 encoder frames
+    assert changed.max() == 199
+
+
+def test_a_residual_keeps_what_came_in():
+    residual = Residual(8).eval()
+    for parameter in residual.block[3].parameters():  # so that it finds nothing
+        torch.nn.init.zeros_(parameter)
+    states = torch.randn(2, 8, 20)
+    assert torch.equal(residual(states), states)
+
+
+@pytest.mark.parametrize(
+    ("best", "letters", "frames"),
+    [
+        ("--the", "the", [2, 3, 4]),
+        ("tthhhe", "the", [0, 2, 5]),
+        ("bo-oo-k-", "book", [0, 1, 3, 6]),
+        ("it's a", "it's a", [0, 1, 2, 3, 4, 5]),
+        ("z", "z", [0]),
+        ("----", "", []),
+        ("", "", []),
+    ],
+)
+def test_greedy(best, letters, frames):
+    assert greedy(path(best)) == (letters, frames)
+
+
+@settings(deadline=None)
+@given(st.text("ab '-", max_size=30))
+def test_greedy_merges_runs_and_drops_blanks(best):
+    runs, frame = [], 0
+    for sign, run in itertools.groupby(best):
+        runs.append((sign, frame))
+        frame += len(list(run))
+    kept = [(sign, frame) for sign, frame in runs if sign != "-"]
+    assert greedy(path(best)) == ("".join(sign for sign, _ in kept), [frame for _, frame in kept])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The HARBOR, lies north!", "the harbor lies north"),
+        ("don\u2019t", "don't"),
+        ("' '' a", "a"),
+        ("twenty-one 5 boats", "twenty one boats"),
+        ("", ""),
+        ("\u00e9", ""),
+    ],
+)
+def test_normalize(text, expected):
+    assert normalize(text) == expected == normalize(normalize(text))
+
+
+def test_every_text_has_letters():
+    text = "".join(map(chr, range(32, 1000)))
+    assert set(normalize(f"don't {text}")) <= set(ALPHABET)
+
+
+def test_every_class_is_another_letter():
+    assert len(set(ALPHABET)) == len(ALPHABET) == LETTERS
+    assert greedy(torch.arange(LETTERS + 1)) == (ALPHABET, list(range(LETTERS)))
 
 
 def test_loss_is_the_sum_of_the_sequences_losses_over_all_labels():
     torch.manual_seed(1)
-    logits = [torch.randn(frames, PIECES + 1) for frames in (12, 3, 20)]
+    logits = [torch.randn(frames, CLASSES) for frames in (12, 3, 20)]
     targets = [torch.tensor([1, 2, 2]), torch.tensor([0]), torch.tensor([4, 3, 1, 0, 2])]
     total = sum(
         torch.nn.functional.ctc_loss(
-            sample.log_softmax(-1), labels, (len(sample),), (len(labels),), blank=PIECES, reduction="sum"
+            sample.log_softmax(-1), labels, (len(sample),), (len(labels),), blank=CLASSES - 1, reduction="sum"
         )
         for sample, labels in zip(logits, targets, strict=True)
     )
@@ -46,44 +112,21 @@ def test_loss_is_the_sum_of_the_sequences_losses_over_all_labels():
 
 
 def test_more_labels_than_frames_do_not_spoil_the_batch():
-    logits = torch.randn(2, 2, PIECES + 1, requires_grad=True)
+    logits = torch.randn(2, 2, CLASSES, requires_grad=True)
     loss = ctc_loss(list(logits), [torch.tensor([1]), torch.tensor([1, 2, 3, 4])])
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
 
 
-def test_the_loss_teaches(connector):
+def test_the_loss_teaches():
     torch.manual_seed(0)
-    states, targets = torch.randn(2, 32, 6), [torch.tensor([1, 2]), torch.tensor([4, 0, 3])]
-    learner = Connector(encoder_dim=6, dim=8, layers=1, pieces=PIECES)
+    states, said = torch.randn(2, 32, 6), ["he", "all"]
+    learner = Connector(encoder_dim=6, dim=8, layers=1)
     optimizer = torch.optim.Adam(learner.parameters(), 0.03)
     for _ in range(60):
         optimizer.zero_grad()
-        ctc_loss(list(learner(states)), targets).backward()
+        ctc_loss(list(learner(states)), [path(each) for each in said]).backward()
         optimizer.step()
     learner.eval()
-    assert [greedy(logits) for logits in learner(states)] == [[1, 2], [4, 0, 3]]
-
-
-def test_letters_are_half_the_frames(connector):
-    states = torch.randn(2, 40, 6)
-    pieces, letters = connector.both(states)
-    assert letters.shape == (2, 20, len(ALPHABET) + 1)
-    assert torch.equal(connector(states), pieces)
-
-
-def test_what_is_far_is_not_heard(connector):
-    """So that a window's silence, or another sentence, does not change how a word is heard."""
-    states = torch.randn(1, 400, 6)
-    other = states.clone()
-    other[:, 200:] = torch.randn(1, 200, 6)
-    logits, changed = connector(states), connector(other)
-    torch.testing.assert_close(changed[:, :40], logits[:, :40], atol=1e-5, rtol=0)
-    assert (changed[:, 55:] - logits[:, 55:]).abs().max() > 1e-3
-
-
-def test_every_text_has_letters():
-    text = "".join(map(chr, range(32, 1000)))
-    assert set(normalize(f"don't {text}")) <= set(ALPHABET)
-    assert len(set(ALPHABET)) == len(ALPHABET)
+    assert [greedy(logits.argmax(-1))[0] for logits in learner(states)] == said

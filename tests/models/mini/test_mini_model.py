@@ -8,10 +8,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor
 import auricle
 from auricle.audio import SAMPLE_RATE
 from auricle.errors import ModelError
+from auricle.models.mini import modeling
 from auricle.models.mini.adapter import AuricleMini, render
 from auricle.models.mini.configuration import AuricleMiniConfig
+from auricle.models.mini.connector import LETTERS, greedy
 from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
 from auricle.models.mini.processing import AuricleMiniProcessor, token_count
+from auricle.models.mini.spelling import SPACE
+from auricle.models.mini.writing import Script, letters
 from models import checks, tiny_mini
 
 QUESTION = "Where does the boat lie?"
@@ -89,22 +93,91 @@ def test_tokens_differ_in_time(lm):
     assert embeds.std(0).mean() > 0.01
 
 
-def test_speech_tokens_are_the_llms_tokens(lm):
-    """Those that the best path spells, window by window."""
-    waveform, table = checks.noise(32), lm.model.language_model.model.embed_tokens.weight
-    features, lengths = lm.processor.features([waveform[:480_000], waveform[480_000:]])
+def hear(model, processor, *waveforms):
+    features, lengths = processor.features(waveforms)
     with torch.no_grad():
-        best = lm.model.hear(features).argmax(-1)
-    heard = [lm.model.spelling.frames(row[:length]) for row, length in zip(best, lengths.tolist(), strict=True)]
-    assert torch.equal(lm.encode(waveform).embeds, table[torch.cat(heard)])
-    assert lengths.tolist() == [375, 25]
+        states = model.audio_tower(features).last_hidden_state
+        return model.hear(states, lengths), states, lengths
 
 
-def test_pieces_and_blank_are_named(lm):
-    spelling, config = lm.model.spelling, lm.model.config
-    assert list(spelling.pieces) == lm.processor.tokenizer.convert_ids_to_tokens(config.piece_ids)
-    assert lm.processor.tokenizer.convert_ids_to_tokens(spelling.blank) == "Ġ"
-    assert spelling.tokens["he"] == lm.processor.tokenizer.convert_tokens_to_ids("he")
+def test_speech_tokens_are_the_llms_tokens(lm):
+    """Those that are heard, window by window."""
+    waveform, table = checks.noise(32), lm.model.language_model.model.embed_tokens.weight
+    heard, _, lengths = hear(lm.model, lm.processor, waveform[:480_000], waveform[480_000:])
+    assert lengths.tolist() == [len(each.ids) for each in heard] == [375, 25]
+    assert torch.equal(lm.encode(waveform).embeds, table[torch.cat([each.ids for each in heard])])
+
+
+def test_what_is_heard_is_spelled_as_the_llm_spells_it(lm):
+    tokenizer, ends = lm.processor.tokenizer, []
+    for seconds in (1, 12, 30):
+        (heard,), _, _ = hear(lm.model, lm.processor, checks.noise(seconds))
+        spelled = [token for token in heard.ids.tolist() if token != tiny_mini.AUDIO_TOKEN_ID]
+        text = tokenizer.decode(spelled).strip()
+        assert heard.text.startswith(text)
+        assert SPACE not in heard.text
+        assert len(set(text)) > 3
+        ends.append(heard.text == text)
+    assert any(ends)  # where there are frames for all of it
+
+
+def test_silence_is_zero(lm):
+    embeds = lm.encode(checks.noise(12)).embeds
+    (heard,), _, _ = hear(lm.model, lm.processor, checks.noise(12))
+    silent = heard.ids == tiny_mini.AUDIO_TOKEN_ID
+    assert torch.equal((embeds == 0).all(1), silent)
+    assert 10 < silent.sum() < len(silent) - 10
+
+
+def test_where_nothing_is_heard_all_is_silence(lm):
+    model = tiny_mini.model()
+    with torch.no_grad():
+        model.connector.net[-1].bias[LETTERS] += 1e4
+    waveform = checks.noise(31)
+    (first, second), _, _ = hear(model, lm.processor, waveform[:480_000], waveform[480_000:])
+    assert (first.text, second.text) == ("", "")
+    tokens = auricle.load(model, lm.processor).encode(waveform)
+    assert torch.equal(tokens.embeds, torch.zeros(388, 32))
+
+
+def test_windows_are_heard_alone(lm):
+    whole, rest = checks.noise(30), checks.noise(5, seed=1)
+    both = lm.encode(np.concatenate([whole, rest])).embeds
+    assert torch.equal(both, torch.cat([lm.encode(whole).embeds, lm.encode(rest).embeds]))
+    together, _, _ = hear(lm.model, lm.processor, whole, rest)
+    for heard, waveform in zip(together, (whole, rest), strict=True):
+        (alone,), _, _ = hear(lm.model, lm.processor, waveform)
+        assert alone.text == heard.text
+        assert torch.equal(alone.ids, heard.ids)
+
+
+def test_as_much_is_written_as_the_connector_hears(lm, monkeypatch):
+    """Letters of the window's own length; what the padding sounds like does not count."""
+    given = []
+
+    def write(decoder, states, heard, script):
+        given.append((decoder, states, heard, script))
+        return [[script.pieces.index(piece) for piece in ("Ġthe", "Ġ1", ".")], []]
+
+    monkeypatch.setattr(modeling, "write", write)
+    spoken, silent = hear(lm.model, lm.processor, checks.noise(2), checks.noise(12))[0]
+    assert (spoken.text, silent.text) == ("the 1.", "")
+    spelled = lm.processor.tokenizer(" the 1.", add_special_tokens=False)["input_ids"]
+    assert [token for token in spoken.ids.tolist() if token != tiny_mini.AUDIO_TOKEN_ID] == spelled
+    assert set(silent.ids.tolist()) == {tiny_mini.AUDIO_TOKEN_ID}
+
+    ((decoder, states, heard, script),) = given
+    assert decoder is lm.model.audio_decoder
+    assert script == Script(tiny_mini.PIECES, tuple(lm.model.config.prompt_ids), lm.model.config.end_id)
+    best = lm.model.connector(states).argmax(-1)
+    assert heard == [letters(greedy(best[0, :50])[0]), letters(greedy(best[1, :300])[0])]
+    assert heard[0] < letters(greedy(best[0])[0])
+
+
+def test_the_llms_tokens_are_named(lm):
+    tokenizer, spelling, config = lm.processor.tokenizer, lm.model.spelling, lm.model.config
+    assert spelling.tokens["he"] == tokenizer.convert_tokens_to_ids("he")
+    assert spelling.blank == config.audio_token_id == tokenizer.convert_tokens_to_ids("<filename>")
 
 
 @pytest.mark.parametrize("samples", [1, 1279, 1280, 1281, 480_000])
@@ -166,6 +239,7 @@ def test_save_and_load(lm, tmp_path):
     state = loaded.state_dict()
     assert state.keys() == lm.model.state_dict().keys()
     assert all(torch.equal(weight, state[name]) for name, weight in lm.model.state_dict().items())
+    assert (loaded.script, loaded.spelling) == (lm.model.script, lm.model.spelling)
     tied = loaded.language_model
     assert tied.lm_head.weight.data_ptr() == tied.model.embed_tokens.weight.data_ptr()
     assert isinstance(AutoProcessor.from_pretrained(tmp_path), AuricleMiniProcessor)
@@ -182,10 +256,12 @@ def test_the_config_keeps_its_parts(tmp_path):
     config = tiny_mini.config()
     config.save_pretrained(tmp_path)
     again = AuricleMiniConfig.from_pretrained(tmp_path)
-    assert again.piece_ids == config.piece_ids
+    assert again.pieces == config.pieces == list(tiny_mini.PIECES)
     assert again.spellings == config.spellings
-    assert again.blank_id == config.blank_id
+    assert again.prompt_ids == [tiny_mini.PIECES.index(piece) for piece in tiny_mini.PROMPT]
+    assert again.end_id == tiny_mini.PIECES.index("<|endoftext|>")
+    assert again.audio_token_id == tiny_mini.AUDIO_TOKEN_ID
     assert again.text_config.hidden_size == 32
-    assert again.audio_config.d_model == 16
+    assert (again.audio_config.d_model, again.audio_config.decoder_layers) == (16, 2)
     assert (again.connector_dim, again.connector_layers) == (16, 1)
     assert again.get_text_config().max_position_embeddings == 4096

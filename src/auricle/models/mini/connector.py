@@ -4,6 +4,8 @@ Relatives: Watanabe et al. 2017, "Hybrid CTC/Attention Architecture for End-to-E
 attention decoder on the track of time); LegoSLM and FastLongSpeech (CTC between encoder and LLM).
 """
 
+import re
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -13,6 +15,12 @@ STRIDE = 2  # encoder frames (50 Hz) per frame of letters (25 Hz)
 ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
 LETTERS = len(ALPHABET)  # also the index of the blank
 DROPOUT = 0.1
+_WORD = re.compile(r"[a-z']+")
+
+
+def normalize(text: str) -> str:
+    """Lower-case words and apostrophes, one space between words: all of a text that is in the alphabet."""
+    return " ".join(word for word in _WORD.findall(text.lower().replace("\u2019", "'")) if word.strip("'"))
 
 
 class Norm(nn.Module):
@@ -73,17 +81,6 @@ class Connector(nn.Module):
         """Logits over `ALPHABET` and, last, the blank."""
         logits: Tensor = self.net(states.transpose(1, 2))
         return logits.transpose(1, 2)
-
-
-def greedy(best: Int[Tensor, "halves"]) -> tuple[str, list[int]]:
-    """The letters of a best CTC path, and the frame in which each begins.
-
-    Args:
-        best: the best class of each frame; repetitions are merged, blanks dropped.
-    """
-    begins = torch.cat([best.new_ones(1, dtype=torch.bool), best[1:] != best[:-1]])[: len(best)]
-    frames = (begins & (best != LETTERS)).nonzero()[:, 0].tolist()
-    return "".join(ALPHABET[best[frame]] for frame in frames), frames
 
 
 def ctc_loss(logits: list[Float[Tensor, "_ classes"]], targets: list[Int[Tensor, "_"]]) -> Float[Tensor, ""]:

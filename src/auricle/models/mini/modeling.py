@@ -12,9 +12,10 @@ from transformers.models.whisper.modeling_whisper import WhisperDecoder, Whisper
 
 from auricle.errors import ModelError
 from auricle.models.mini.configuration import AuricleMiniConfig
-from auricle.models.mini.connector import STRIDE, Connector, greedy
+from auricle.models.mini.connector import STRIDE, Connector
 from auricle.models.mini.spelling import HALVES, SPACE, Spelling
-from auricle.models.mini.writing import Script, letters, write
+from auricle.models.mini.tracking import Heard
+from auricle.models.mini.writing import Script, write
 
 HOP = 160  # samples per mel frame, at 16 kHz
 MEL_STRIDE = 2  # mel frames per encoder frame
@@ -22,8 +23,8 @@ TOKEN_SAMPLES = HOP * MEL_STRIDE * STRIDE * HALVES  # 1280 samples are 80 ms
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What was heard in a window.
+class Speech:
+    """What is said in a window.
 
     Attributes:
         text: what was said.
@@ -73,22 +74,23 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def hear(
         self, states: Float[Tensor, "windows frames encoder_dim"], audio_lengths: Int[Tensor, "windows"]
-    ) -> list[Heard]:
+    ) -> list[Speech]:
         """What is said in windows of 30 s, and when.
 
         Args:
             states: of the encoder.
             audio_lengths: speech tokens that each window takes.
         """
-        halves = (audio_lengths * HALVES).tolist()
-        best = [row[:length] for row, length in zip(self.connector(states).argmax(-1), halves, strict=True)]
-        amounts = [letters(greedy(each)[0]) for each in best]
-        written = write(self.audio_decoder, states, amounts, self.script)
-        texts = ["".join(self.script.pieces[token] for token in row) for row in written]
-        return [
-            Heard(text.replace(SPACE, " ").strip(), self.spelling.frames(text, row))
-            for text, row in zip(texts, best, strict=True)
-        ]
+        logs = self.connector(states).float().log_softmax(-1).double().cpu().numpy()
+        lengths = audio_lengths.tolist()
+        heard = [Heard(row[: length * HALVES]) for row, length in zip(logs, lengths, strict=True)]
+        written = write(self.audio_decoder, states, heard, self.script)
+        found = []
+        for each, length in zip(written, lengths, strict=True):
+            pieces = [self.script.pieces[token] for token in each.tokens]
+            ids = self.spelling.place(pieces, each.frames, length)
+            found.append(Speech("".join(pieces).replace(SPACE, " ").strip(), ids.to(states.device)))
+        return found
 
     def get_audio_features(
         self, input_features: Float[Tensor, "windows mels frames"], audio_lengths: Int[Tensor, "windows"]
@@ -103,7 +105,7 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
             `pooler_output` holds the tokens of all windows one after the other, shape `audio dim`.
         """
         states = self.audio_tower(input_features.to(self.audio_tower.conv1.weight)).last_hidden_state
-        ids = torch.cat([heard.ids for heard in self.hear(states, audio_lengths)])
+        ids = torch.cat([speech.ids for speech in self.hear(states, audio_lengths)])
         return BaseModelOutputWithPooling(pooler_output=self.get_input_embeddings()(ids))
 
     def forward(

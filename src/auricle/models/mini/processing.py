@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 
-from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform, windows
+from auricle.audio import SAMPLE_RATE, Waveform, windows_at_pauses
 from auricle.models.mini.configuration import AuricleMiniConfig
 from auricle.models.mini.modeling import TOKEN_SAMPLES
 
@@ -23,7 +23,8 @@ def token_count(samples: int) -> int:
 class AuricleMiniProcessor(ProcessorMixin):
     """Whisper's feature extractor and SmolLM2's tokenizer.
 
-    A recording of any length takes as many placeholders as it has speech tokens; it is cut into windows of 30 s.
+    A recording of any length takes as many placeholders as it has speech tokens; it is cut in pauses into windows of
+    at most 30 s.
     """
 
     attributes = ["feature_extractor", "tokenizer"]  # noqa: RUF012 - transformers' attribute
@@ -57,7 +58,7 @@ class AuricleMiniProcessor(ProcessorMixin):
         kwargs = {"return_tensors": "pt"} | kwargs
         if audio is None:
             return BatchFeature(dict(self.tokenizer(text, **kwargs)))
-        features, lengths = self.features(list(windows(audio, WINDOW_SAMPLES)), sampling_rate)
+        features, lengths = self.features(list(windows_at_pauses(audio)), sampling_rate)
         text = text.replace(AUDIO_TOKEN, AUDIO_TOKEN * int(lengths.sum()))
         encoded = dict(self.tokenizer(text, **kwargs))
         return BatchFeature({**encoded, "input_features": features, "audio_lengths": lengths})

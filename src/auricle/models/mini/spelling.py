@@ -1,4 +1,4 @@
-"""From what was written, and when which letter was heard, to tokens of the LLM, one a frame.
+"""From what was written, and when, to tokens of the LLM, one a frame.
 
 The LLM reads speech as it reads text: a token stands in the frame in which it begins to be said, every other frame
 is silence.
@@ -6,20 +6,17 @@ is silence.
 
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from auricle.models.mini.connector import greedy
-
 SPACE = "Ġ"  # how byte-level BPE writes the space before a word
-_WORD = re.compile(rf"{SPACE}?(?:[A-Za-z]+|[0-9])|'(?:s|t|re|ve|m|ll|d)(?![A-Za-z])|{SPACE}?[^A-Za-z0-9{SPACE}]+|{SPACE}")
+_WORD = re.compile(rf"{SPACE}?(?:[A-Za-z]+|[0-9])|'(?:s|t|re|ve|m|ll|d)|{SPACE}?[^A-Za-z0-9{SPACE}]+|{SPACE}")
 HALVES = 2  # frames of letters (25 Hz) per speech token (12.5 Hz)
 
 
@@ -61,43 +58,21 @@ class Spelling:
             at = ranks.index(first)
             parts[at : at + 2] = [pairs[at]]
 
-    def frames(self, text: str, best: Int[Tensor, "halves"]) -> Int[Tensor, "audio"]:
-        """The token of each frame.
+    def place(self, pieces: Sequence[str], frames: Sequence[int], length: int) -> Int[Tensor, "audio"]:
+        """The token of each frame of a window.
 
         Args:
-            text: what was written, as byte-level BPE writes it. Tokens for which there are no frames are dropped.
-            best: the connector's best class of every frame of letters, of the window's own length.
+            pieces: that were written, as byte-level BPE writes them.
+            frames: where each of them begins to be said, at 25 Hz.
+            length: of the window, in speech tokens. Tokens for which there are no frames are dropped.
         """
-        tokens = torch.full((-(-len(best) // HALVES),), self.blank, device=best.device)
-        spelled = self.read(text)[: len(tokens)]
-        if spelled:
-            times = when(text, *greedy(best), len(best))
-            starts = [int(times[start]) // HALVES for _, start in spelled]
-            places = torch.tensor(one_each(starts, len(tokens)), device=best.device)
-            tokens[places] = torch.tensor([token for token, _ in spelled], device=best.device)
+        tokens = torch.full((length,), self.blank)
+        spelled = self.read("".join(pieces))[:length]
+        ends = list(accumulate(map(len, pieces)))
+        starts = [frames[bisect_right(ends, start)] // HALVES for _, start in spelled]
+        places = torch.tensor(one_each(starts, length), dtype=torch.long)
+        tokens[places] = torch.tensor([token for token, _ in spelled], dtype=torch.long)
         return tokens
-
-
-def when(text: str, letters: str, frames: Sequence[int], length: int) -> Float[np.ndarray, "characters"]:
-    """The frame in which each character of a text is said.
-
-    What was written and what was heard are compared letter by letter; what differs, such as a number in digits,
-    lies between its neighbours.
-
-    Args:
-        text: as byte-level BPE writes it.
-        letters: heard.
-        frames: in which each of them begins.
-        length: of the window in these frames.
-    """
-    matcher = SequenceMatcher(None, text.replace(SPACE, " ").lower(), letters, autojunk=False)
-    pairs = [
-        (block.a + i, frames[block.b + i]) for block in matcher.get_matching_blocks() for i in range(block.size)
-    ]
-    first, last = (frames[0], frames[-1]) if frames else (0, length - 1)
-    known = np.array([(-1, first), *pairs, (len(text), last)])
-    found: Float[np.ndarray, "characters"] = np.interp(np.arange(len(text)), known[:, 0], known[:, 1])
-    return found
 
 
 def one_each(starts: Sequence[int], length: int) -> list[int]:
