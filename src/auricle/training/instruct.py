@@ -84,7 +84,7 @@ def answer_loss(lm: HuggingFaceSpeechLM) -> Callable[[nn.Module, dict[str, Any]]
         labels: Tensor = batch.pop("labels")
         states = decoder(**{**batch, "position_ids": lm.axes(batch["position_ids"])}, use_cache=False)
         learned = labels != IGNORED
-        logits: Tensor = head(states.last_hidden_state[learned])
+        logits: Tensor = head(states.last_hidden_state[learned].to(next(head.parameters()).dtype))
         return F.cross_entropy(logits.float(), labels[learned])
 
     return loss

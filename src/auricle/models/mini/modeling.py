@@ -67,6 +67,10 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Replaces the LLM's token embedding."""
         self.language_model.set_input_embeddings(value)
 
+    def get_output_embeddings(self) -> nn.Module:
+        """The LLM's head."""
+        return self.language_model.get_output_embeddings()
+
     def get_decoder(self) -> nn.Module:
         """The LLM's layers, without the head."""
         decoder: nn.Module = self.language_model.model

@@ -23,8 +23,8 @@ def token_count(samples: int) -> int:
 class AuricleMiniProcessor(ProcessorMixin):
     """Whisper's feature extractor and SmolLM2's tokenizer.
 
-    A recording of any length takes as many placeholders as it has speech tokens; it is cut in pauses into windows of
-    at most 30 s.
+    A recording of any length takes as many placeholders as it has speech tokens; it is cut in pauses into windows
+    of at most 30 s.
     """
 
     attributes = ["feature_extractor", "tokenizer"]  # noqa: RUF012 - transformers' attribute
