@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from auricle import audio
-from auricle.audio import SAMPLE_RATE, load, prepare, spans, windows
+from auricle.audio import SAMPLE_RATE, load, prepare, spans, windows, windows_at_pauses
 from auricle.errors import AudioError
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
@@ -290,6 +290,58 @@ def test_windows_tile_the_recording():
     assert [len(window) for window in windows(samples, 10)] == [10, 10, 5]
     np.testing.assert_array_equal(np.concatenate(list(windows(samples, 10))), samples)
     assert list(windows(samples[:0], 10)) == []
+
+
+def cuts(samples, **sizes):
+    """Where each window ends; together they are the recording."""
+    found = list(windows_at_pauses(samples, **sizes))
+    np.testing.assert_array_equal(np.concatenate(found), samples)
+    return np.cumsum([len(window) for window in found]).tolist()
+
+
+def test_windows_end_in_pauses():
+    samples = tone(100)
+    for start in (25, 47, 76):  # one each where a cut may lie
+        samples[start * SAMPLE_RATE : (start + 1) * SAMPLE_RATE] *= 0.01
+    *inside, last = cuts(samples)
+    assert last == len(samples)
+    assert [cut // SAMPLE_RATE for cut in inside] == [25, 47, 76]
+    assert all(0.07 < cut / SAMPLE_RATE % 1 < 0.93 for cut in inside)
+
+
+def test_short_pauses():
+    samples = np.ones(400, np.float32)
+    samples[230:240] = 0
+    assert 220 <= cuts(samples, size=300, earliest=200, step=10)[0] <= 240  # a step before it at most
+    samples[260:290] = 0
+    assert cuts(samples, size=300, earliest=200, step=10)[0] == 270  # quiet all around
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_windows_of_noise(seed):
+    random = np.random.default_rng(seed)
+    samples = random.standard_normal(int(random.integers(1, 3000))).astype(np.float32)
+    step, size = int(random.integers(1, 20)), int(random.integers(150, 400))
+    ends = cuts(samples, size=size, earliest=step * 4, step=step)
+    assert all(end % step == 0 for end in ends[:-1])
+    lengths = np.diff([0, *ends])
+    assert lengths.max() <= size
+    assert (lengths[:-1] >= step * 4).all()
+    assert lengths[-1] > 0
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3])
+def test_windows_of_a_recording_without_pauses(level):
+    samples = np.full(70 * SAMPLE_RATE, level, np.float32)
+    lengths = np.diff([0, *cuts(samples)])
+    assert len(lengths) in (3, 4)
+    assert all(22 * SAMPLE_RATE <= length <= 30 * SAMPLE_RATE for length in lengths[:-1])
+
+
+@pytest.mark.parametrize("samples", [1, 299, 300])
+def test_a_short_recording_is_one_window(samples):
+    assert cuts(np.zeros(samples, np.float32), size=300, earliest=200, step=10) == [samples]
+    assert len(cuts(np.zeros(301, np.float32), size=300, earliest=200, step=10)) == 2
 
 
 def test_neighbouring_tokens_are_merged_into_spans():

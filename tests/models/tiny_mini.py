@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, PreTrainedTokenizerFast, WhisperConfig, WhisperFeatureExtractor
@@ -11,6 +12,7 @@ from auricle.models.mini.connector import ALPHABET, LETTERS
 from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
 from auricle.models.mini.processing import AuricleMiniProcessor
 from auricle.models.mini.spelling import SPACE
+from auricle.models.mini.tracking import Heard
 from auricle.models.mini.writing import WRITABLE
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>", "<reponame>", "<file_sep>", "<filename>")
@@ -101,3 +103,10 @@ def model(seed: int = 1, **text: Any) -> AuricleMiniForConditionalGeneration:
 
 def processor() -> AuricleMiniProcessor:
     return AuricleMiniProcessor(WhisperFeatureExtractor(feature_size=80), tokenizer())
+
+
+def heard(path: str) -> Heard:
+    """Letters that are certain, one a frame; "_" is the blank."""
+    logits = np.zeros((len(path), LETTERS + 1))
+    logits[range(len(path)), [LETTERS if sign == "_" else ALPHABET.index(sign) for sign in path]] = 20
+    return Heard(logits - np.logaddexp.reduce(logits, 1, keepdims=True))

@@ -5,243 +5,296 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from fake_speech import DIM, tiny_encoder
 from safetensors.torch import load_file
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from auricle import loading
 from auricle.cli import main
-from auricle.errors import TrainingError
+from auricle.errors import ModelError, OptionError, TrainingError
 from auricle.models.mini import assembly, wheels
-from auricle.models.mini.ear import Ear
-from auricle.models.mini.pieces import Pieces
-from auricle.synthesis import Turn
-from auricle.training import speech, stages
-from auricle.training.align import AlignRecipe
-from auricle.training.instruct import InstructRecipe
-from auricle.training.speech import Recording, save_shard, shard_path
+from auricle.models.qwen2_audio import Qwen2Audio
+from auricle.synthesis import SpokenSentence, Turn
+from auricle.training import align, instruct, recordings, stages
+from auricle.training.loop import Schedule
+from auricle.training.recordings import save_shard, shard_path
+from auricle.training.stages import AlignRecipe, InstructRecipe, recipe, run_align, run_data, run_instruct
 from auricle.training.talks import Question, Talk
-from auricle.training.voicing import Said
-from models import tiny_mini
+from fakes import FakeSpeechLM, noise
+from models import tiny, tiny_mini
 
-ALIGN = AlignRecipe(connector_epochs=1.0, epochs=2.0, batch_size=2)
+ALIGN = AlignRecipe(schedule=Schedule(epochs=2.0, learning_rate=1e-2, batch_size=2))
+INSTRUCT = InstructRecipe(rank=2, schedule=Schedule(epochs=1.0, learning_rate=1e-2, batch_size=1))
+TOLD = Talk("lecture", (Turn("spk_1", ("The boat.",)),), (Question("Which?", "boat", ("a", "b", "c")),))
+KEPT = Talk("lecture", (Turn("spk_1", ("The sea.",)),), (Question("What?", "sea", ("a", "b", "c")),))
 # peft asks transformers for an attribute by its old name.
 peft_warns = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-INSTRUCT = InstructRecipe(batch_size=1, rank=2)
-
-
-def fake_build(made, make, recipe, folder, shards, processes):
-    """Shards of random states: a talk with a question, and a sentence."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for index in range(shards):
-        if not shard_path(folder, index).exists():
-            made.append((make, recipe, index))
-            about = [
-                Recording(((Said("The boat.", 8.0),),), (20,), (("Where?", "Here"),)),
-                Recording(((Said("A lamp.", 8.0),),), (30,)),
-            ]
-            save_shard(shard_path(folder, index), torch.randn(2, 400, 16).bfloat16(), about)
-            yield index
 
 
 @pytest.fixture
-def tiny(monkeypatch, tmp_path):
-    """Tiny parts; the shards that were made."""
-    made = []
+def tiny_parts(monkeypatch, tmp_path):
     tokenizer = tiny_mini.tokenizer()
 
     def assemble(base, trained):
         model = tiny_mini.model()
-        if (trained / "ear.safetensors").exists():
-            Ear(model).load_state_dict(load_file(trained / "ear.safetensors"))
+        model.generation_config.eos_token_id = 2
+        if (trained / "connector.safetensors").exists():
+            model.connector.load_state_dict(load_file(trained / "connector.safetensors"))
         return model.to(torch.bfloat16), tokenizer
 
     monkeypatch.setenv("AURICLE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(wheels, "pull", lambda *_: tmp_path)
     monkeypatch.setattr(assembly, "load_tokenizer", lambda _: tokenizer)
-    monkeypatch.setattr(assembly, "load_encoder", lambda _: tiny_encoder().state_dict())
-    monkeypatch.setattr(assembly, "whisper_config", lambda: tiny_encoder().config)
     monkeypatch.setattr(assembly, "assemble", assemble)
-    monkeypatch.setattr(stages, "PIECES_SENTENCES", 50)
-    monkeypatch.setattr(stages, "PIECES", 80)
-    told = Talk("lecture", (Turn("spk_1", ("The boat.",)),), (Question("Which?", "boat", ("a", "b", "c")),))
-    untold = Talk("lecture", (Turn("spk_1", ("The sea.",)),), (Question("What?", "sea", ("a", "b", "c")),))
-    monkeypatch.setattr(stages, "talks", lambda style="plain": (told, untold) if style == "plain" else (untold,))
-    monkeypatch.setattr(speech, "build", lambda *given: fake_build(made, *given))
-    # All pieces that the tiny tokenizer has, so that they fit the tiny model.
-    monkeypatch.setattr(stages, "fit", lambda *_: Pieces(dict.fromkeys(tiny_mini.PIECES, -1.0)))
-    return made
+    monkeypatch.setattr(align, "VALIDATION", 2)
+    written = {False: (TOLD,), True: (KEPT,)}
+    monkeypatch.setattr(
+        stages, "talks", lambda style="plain", *, validation=False: written[validation] if style == "wide" else ()
+    )
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Three shards: a talk that is told, a sentence, and a talk that is kept from training."""
+    said = (SpokenSentence("spk_1", "The boat.", 0.0, 2.0),)
+    for index, questions in enumerate((TOLD.questions, (), KEPT.questions)):
+        save_shard(shard_path(tmp_path / "data", index), [(noise(2, i), said, questions) for i in range(2)])
+    return tmp_path / "data"
+
+
+def test_a_recipe_of_a_file_and_options(tmp_path):
+    config = tmp_path / "align.json"
+    config.write_text(json.dumps({"shards": 3, "schedule": {"epochs": 7.0, "seed": 4}, "batch_size": 5}))
+    found = recipe(AlignRecipe, config, {"epochs": 2.0, "seed": None, "patience": 9})
+    assert found == AlignRecipe(3, replace(align.SCHEDULE, epochs=2.0, seed=4, batch_size=5, patience=9))
+    assert recipe(InstructRecipe, None, {}) == InstructRecipe()
+    assert recipe(InstructRecipe, None, {"rank": 8, "learning_rate": 0.5}) == InstructRecipe(
+        rank=8, schedule=replace(instruct.SCHEDULE, learning_rate=0.5)
+    )
+
+
+def test_what_is_noted_is_a_recipe(tmp_path):
+    config = tmp_path / "instruct.json"
+    config.write_text(json.dumps(asdict(INSTRUCT)))
+    assert recipe(InstructRecipe, config, {}) == INSTRUCT
+
+
+def test_a_field_that_no_recipe_has(tmp_path):
+    with pytest.raises(OptionError, match=r"no 'rank'; expected some of accumulation, .*shards"):
+        recipe(AlignRecipe, None, {"rank": 2})
+    with pytest.raises(OptionError, match="batch_size is 0"):
+        recipe(AlignRecipe, None, {"batch_size": 0})
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", '{"schedule": 3}', None])
+def test_a_file_that_is_no_recipe(tmp_path, text):
+    config = tmp_path / "align.json"
+    if text is not None:
+        config.write_text(text)
+    with pytest.raises(OptionError, match=r"align.json' is no recipe \(.*\); expected a JSON object"):
+        recipe(AlignRecipe, config, {})
+
+
+def test_data(tiny_parts, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(recordings, "build", lambda *options: given.append(options) or iter(()))
+    run_data(tmp_path / "data", 3, 2, 5)
+    ((made, *others),) = given
+    assert others == [tmp_path / "data", 3, 2]
+    assert (made.voices_files, made.seed) == (tmp_path, 5)
+    assert made.words == tuple(sorted(made.words))
+    assert set(made.words) == {"the", "boat"} & set(made.words)
 
 
 @peft_warns
-def test_both_stages(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(stages, "TRANSCRIPTIONS", 1.0)
+def test_both_stages(tiny_parts, data, tmp_path):
     output = tmp_path / "run"
-    stages.run_align(output, 2, 1, ALIGN)
-    trained = load_file(output / "ear.safetensors")
-    fresh = Ear(tiny_mini.model()).state_dict()
+    run_align(data, output, replace(ALIGN, shards=2))
+    assert len(list((output / "features").glob("*.safetensors"))) == 2
+    trained, fresh = load_file(output / "connector.safetensors"), tiny_mini.model().connector.state_dict()
     assert trained.keys() == fresh.keys()
     assert {weight.dtype for weight in trained.values()} == {torch.bfloat16}
-    changed = {
-        name.split(".")[0] for name, weight in trained.items() if not torch.equal(weight, fresh[name].bfloat16())
-    }
-    assert changed == {"layers", "layer_norm", "connector"}
-    assert [make for make, *_ in tiny] == [speech.make_shard] * 2
-    encoder = WhisperEncoder.from_pretrained(output / "encoder")
-    assert encoder.dtype == torch.bfloat16
-    assert encoder.config.d_model == DIM
-    assert Pieces.load(output / "pieces.json").names == tiny_mini.PIECES
+    assert not any(torch.equal(weight, fresh[name].bfloat16()) for name, weight in trained.items())
+    assert recipe(AlignRecipe, output / "align.json", {}) == replace(ALIGN, shards=2)
 
-    stages.run_instruct(output, 2, 3, INSTRUCT)
-    assert (output / "lora" / "adapter_model.safetensors").exists()
-    notes = json.loads((output / "recipe.json").read_text())
-    assert notes == {
-        "align": {**asdict(ALIGN), "shards": 2, "start": None},
-        "instruct": {**asdict(INSTRUCT), "invented": 3, "shards": 2},
-    }
-    with pytest.raises(TrainingError, match="is trained already"):
-        stages.run_instruct(output, 2, 3, INSTRUCT)
-
-
-def test_an_ear_is_trained_on(tiny, tmp_path):
-    first, second = tmp_path / "first", tmp_path / "second"
-    with pytest.raises(TrainingError, match=r"holds no ear\.safetensors"):
-        stages.run_align(second, 1, 1, ALIGN, first)
-    assert not second.exists()
-    stages.run_align(first, 1, 1, ALIGN)
-    (first / "pieces.json").write_text((first / "pieces.json").read_text() + " ")
-    resting = replace(ALIGN, connector_learning_rate=0.0, learning_rate=0.0)
-    stages.run_align(second, 1, 1, resting, first)
-    before, after = load_file(first / "ear.safetensors"), load_file(second / "ear.safetensors")
-    assert all(torch.equal(weight, after[name]) for name, weight in before.items())
-    assert (second / "pieces.json").read_bytes() == (first / "pieces.json").read_bytes()
-    assert json.loads((second / "recipe.json").read_text())["align"]["start"] == {
-        **asdict(ALIGN),
-        "shards": 1,
-        "start": None,
-    }
+    run_instruct(data, output, "mini", INSTRUCT, {})
+    weights = load_file(output / "lora" / "adapter_model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+    assert any(weight.any() for name, weight in weights.items() if "lora_B" in name)
+    assert recipe(InstructRecipe, output / "instruct.json", {}) == INSTRUCT
+    with pytest.raises(
+        TrainingError, match=r"lora' is trained already; to train again, remove it and '.*instruct'"
+    ):
+        run_instruct(data, output, "mini", INSTRUCT, {})
+    with pytest.raises(TrainingError, match=r"connector.safetensors' is trained already; .*align'"):
+        run_align(data, output, ALIGN)
 
 
 @peft_warns
-def test_a_kill_in_stage_two(tiny, tmp_path, monkeypatch):
-    """What was read is not read again, and the same is heard."""
-    output, trained = tmp_path / "run", []
-    stages.run_align(output, 2, 1, ALIGN)
+def test_any_speech_lm_is_instructed(tiny_parts, data, tmp_path, monkeypatch):
+    given = []
 
-    def killed(llm, data, *others):
-        trained.append([one["input_ids"].tolist() for one in data])
-        if len(trained) == 2:
-            raise KeyboardInterrupt
-        instruct(llm, data, *others)
+    def load(name, **options):
+        given.append((name, options))
+        lm = Qwen2Audio(*tiny.tiny_qwen2_audio())
+        lm.model.generation_config.eos_token_id = 2
+        return lm
 
-    instruct = stages.instruct
-    monkeypatch.setattr(stages, "instruct", killed)
+    monkeypatch.setattr(loading, "load", load)
+    run_instruct(data, tmp_path / "run", "some/model", INSTRUCT, {"dtype": "float32"})
+    assert given == [("some/model", {"dtype": "float32"})]
+    assert (tmp_path / "run" / "lora" / "adapter_model.safetensors").exists()
+
+
+def test_what_is_learned(tiny_parts, data, tmp_path, monkeypatch):
+    """What is heard but for the talks that are kept, what is read, and what is invented."""
+    monkeypatch.setattr(stages.loading, "load", lambda _: Qwen2Audio(*tiny.tiny_qwen2_audio()))
+    given = []
+    monkeypatch.setattr(stages.instruct, "adapt", lambda *_: None)
+    monkeypatch.setattr(stages.instruct, "instruct", lambda lm, _, *sets: given.append(sets) or stop())
     with pytest.raises(KeyboardInterrupt):
-        stages.run_instruct(output, 2, 3, INSTRUCT)
-    before = {path: path.read_bytes() for path in (output / "instruct-read").rglob("*") if path.is_file()}
-    stages.run_instruct(output, 2, 3, INSTRUCT)
-    read, heard, read_again, heard_again = trained
-    assert read == read_again != heard == heard_again
-    assert {path: path.read_bytes() for path in before} == before
-    assert (output / "lora" / "adapter_model.safetensors").exists()
+        run_instruct(data, tmp_path / "run", "m", replace(INSTRUCT, read=3, invented=2), {})
+    ((train, kept, output, schedule),) = given
+    asked = [lesson.asked[0].question for lesson in train]
+    assert asked[:7] == ["Which?"] * 2 + ["Transcribe the speech."] * 2 + ["Which?"] * 3
+    assert len(asked) == 9
+    assert all(lesson.asked and not one.wrong for lesson in train[7:] for one in lesson.asked)
+    assert [lesson.asked[0].question for lesson in kept] == ["What?"]
+    assert (output, schedule) == (tmp_path / "run" / "instruct", INSTRUCT.schedule)
 
 
-def test_an_ear_is_not_trained_over(tiny, tmp_path):
-    stages.run_align(tmp_path, 2, 1, ALIGN)
-    with pytest.raises(TrainingError, match=r"is trained already; .* 'lifted', 'align-connector' and 'align-ear'"):
-        stages.run_align(tmp_path, 3, 1, ALIGN)
+def stop(*_, **__):
+    raise KeyboardInterrupt
 
 
-@peft_warns
-@pytest.mark.parametrize(("share", "heard"), [(0.0, 2), (1.0, 4)])
-def test_how_much_is_transcribed(tiny, tmp_path, monkeypatch, share, heard):
-    monkeypatch.setattr(stages, "TRANSCRIPTIONS", share)
-    stages.run_align(tmp_path, 2, 1, ALIGN)
-    counts = []
-    monkeypatch.setattr(stages, "instruct", lambda llm, data, *_: counts.append(len(data)))
-    stages.run_instruct(tmp_path, 2, 0, INSTRUCT)
-    assert counts == [3, heard]
+def killed_at(monkeypatch, module, name, calls, action):
+    """An action that is killed when it calls a function for the n-th time."""
+    real, made = getattr(module, name), []
 
-
-def test_what_was_prepared_is_not_prepared_again(tiny, tmp_path, monkeypatch):
-    first = stages._prepare(tmp_path / "run", 3)
-    assert first.seed == 3
-    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    monkeypatch.setattr(assembly, "load_encoder", None)
-    monkeypatch.setattr(stages, "fit", None)
-    assert stages._prepare(tmp_path / "run", 3) == first
-    assert {path: path.read_bytes() for path in before} == before
-
-
-def test_a_kill_while_preparing(tiny, tmp_path, monkeypatch):
-    def killed(*_, **__):
-        raise KeyboardInterrupt
+    def counted(*given):
+        made.append(given)
+        return real(*given) if len(made) < calls else stop()
 
     with monkeypatch.context() as patch:
-        patch.setattr(WhisperEncoder, "save_pretrained", killed)
+        patch.setattr(module, name, counted)
         with pytest.raises(KeyboardInterrupt):
-            stages._prepare(tmp_path / "run", 0)
-    assert not (tmp_path / "run" / "encoder").exists()
-    stages._prepare(tmp_path / "run", 0)
-    assert WhisperEncoder.from_pretrained(tmp_path / "run" / "encoder").config.d_model == DIM
+            action()
 
 
-def test_stage_two_needs_stage_one(tiny, tmp_path):
-    with pytest.raises(TrainingError, match="run 'auricle train align' to its end first"):
-        stages.run_instruct(tmp_path / "run", 1, 1, INSTRUCT)
-    assert tiny == []
+def check_kills(monkeypatch, action, folder, encoder, trainer):
+    """Killed while it encodes and before it trains; what was encoded is not encoded again."""
+    killed_at(monkeypatch, *encoder, 2, action)
+    stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
+    assert len(stamps) == 1
+    killed_at(monkeypatch, *trainer, 1, action)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert len(list(folder.glob("*.safetensors"))) == 3
+    action()
+
+
+def same(one, other):
+    first, second = load_file(one), load_file(other)
+    return first.keys() == second.keys() and all(torch.equal(w, second[name]) for name, w in first.items())
+
+
+@peft_warns
+def test_kills(tiny_parts, data, tmp_path, monkeypatch):
+    """The weights are those of a run that was not killed."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run_align(data, whole, ALIGN)
+    run_instruct(data, whole, "mini", INSTRUCT, {})
+    check_kills(
+        monkeypatch,
+        lambda: run_align(data, killed, ALIGN),
+        killed / "features",
+        (align, "encode_shard"),
+        (align, "train_connector"),
+    )
+    assert same(whole / "connector.safetensors", killed / "connector.safetensors")
+    check_kills(
+        monkeypatch,
+        lambda: run_instruct(data, killed, "mini", INSTRUCT, {}),
+        killed / "lessons",
+        (instruct, "hear"),
+        (instruct, "instruct"),
+    )
+    assert same(whole / "lora" / "adapter_model.safetensors", killed / "lora" / "adapter_model.safetensors")
+
+
+def test_what_cannot_be_trained(tiny_parts, data, tmp_path, monkeypatch):
+    with pytest.raises(TrainingError, match=r"holds no connector.safetensors; run 'auricle train align' first"):
+        run_instruct(data, tmp_path / "run", "mini", INSTRUCT, {})
+    with pytest.raises(TrainingError, match=r"no training recordings in '.*none'; run 'auricle train data' first"):
+        run_align(tmp_path / "none", tmp_path / "run", ALIGN)
+    monkeypatch.setattr(loading, "load", lambda _: FakeSpeechLM())
+    with pytest.raises(ModelError, match="fake cannot be trained; expected a model of transformers"):
+        run_instruct(data, tmp_path / "run", "fake", INSTRUCT, {})
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], ["align", "instruct"]),
-        (
-            ["align", "--help"],
-            ["--shards", "--connector-epochs", "--learning-rate", "--batch-size", "--processes", "--seed"],
-        ),
-        (["instruct", "--help"], ["--invented", "--rank", "--output"]),
+        (["--help"], ["data", "align", "instruct"]),
+        (["data", "--help"], ["--shards", "--processes", "--seed", "--output"]),
+        (["align", "--help"], ["--shards", "--config", "--learning-rate", "--batch-size", "--patience", "--seed"]),
+        (["instruct", "--help"], ["--invented", "--read", "--rank", "--model", "--device", "--data"]),
     ],
 )
-def test_help(arguments, words, capsys):
-    assert main(["train", *arguments]) == 0
-    printed = capsys.readouterr().out
+def test_help(run, arguments, words):
+    code, printed, _ = run("train", *arguments)
+    assert code == 0
     assert all(word in printed for word in words)
 
 
 def test_options_reach_the_stages(monkeypatch, tmp_path):
     given = []
-    monkeypatch.setattr(stages, "run_align", lambda *options: given.append(options))
-    monkeypatch.setattr(stages, "run_instruct", lambda *options: given.append(options))
-    out = ["--output", str(tmp_path), "--seed", "5", "--batch-size", "4", "--epochs", "2"]
-    options = ["--processes", "3", "--shards", "7", "--learning-rate", "0.1", "--connector-learning-rate", "0.3"]
-    assert (
-        main(["train", "align", *out, *options, "--connector-epochs", "6", "--start", str(tmp_path / "before")])
-        == 0
-    )
-    options = ["--shards", "3", "--invented", "9", "--rank", "8", "--learning-rate", "0.2", "--read-epochs", "7"]
+    for name in ("run_data", "run_align", "run_instruct"):
+        monkeypatch.setattr(stages, name, lambda *options, name=name: given.append((name, *options)))
+    config = tmp_path / "config.json"
+    config.write_text('{"shards": 7, "schedule": {"epochs": 9.0, "evaluations": 2}}')
+    out = ["--output", str(tmp_path), "--seed", "5"]
+    assert main(["train", "data", *out, "--shards", "7", "--processes", "3"]) == 0
+    out += ["--data", str(tmp_path / "data"), "--config", str(config), "--batch-size", "4", "--epochs", "2"]
+    out += ["--learning-rate", "0.1", "--accumulation", "6", "--patience", "8"]
+    assert main(["train", "align", *out]) == 0
+    options = [
+        "--shards",
+        "3",
+        "--invented",
+        "9",
+        "--rank",
+        "8",
+        "--read",
+        "2",
+        "--model",
+        "a/b",
+        "--device",
+        "cpu",
+    ]
+    options += ["--evaluations", "3", "--dtype", "float32", "--trust-remote-code"]
     assert main(["train", "instruct", *out, *options]) == 0
-    recipe = AlignRecipe(
-        connector_epochs=6.0, epochs=2.0, connector_learning_rate=0.3, learning_rate=0.1, batch_size=4, seed=5
-    )
+    schedule = Schedule(2.0, 0.1, 4, accumulation=6, evaluations=2, patience=8, seed=5)
     assert given == [
-        (tmp_path, 7, 3, recipe, tmp_path / "before"),
+        ("run_data", tmp_path, 7, 3, 5),
+        ("run_align", tmp_path / "data", tmp_path, AlignRecipe(7, schedule)),
         (
+            "run_instruct",
+            tmp_path / "data",
             tmp_path,
-            3,
-            9,
-            InstructRecipe(read_epochs=7.0, epochs=2.0, learning_rate=0.2, batch_size=4, rank=8, seed=5),
+            "a/b",
+            InstructRecipe(3, read=2, invented=9, rank=8, schedule=replace(schedule, evaluations=3)),
+            {"dtype": "float32", "device": "cpu", "trust_remote_code": True},
         ),
     ]
 
 
 def test_defaults_are_the_recipes(monkeypatch):
     given = []
-    monkeypatch.setattr(stages, "run_align", lambda *options: given.append(options[3]))
-    monkeypatch.setattr(stages, "run_instruct", lambda *options: given.append(options[-1]))
+    monkeypatch.setattr(stages, "run_align", lambda *options: given.append(options[2]))
+    monkeypatch.setattr(stages, "run_instruct", lambda *options: given.append(options[3]))
     assert main(["train", "align"]) == main(["train", "instruct"]) == 0
     assert given == [AlignRecipe(), InstructRecipe()]
 
 
-def test_an_error_is_one_sentence(tiny, tmp_path, capsys):
-    assert main(["train", "instruct", "--output", str(tmp_path / "run")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+def test_an_error_is_one_sentence(tiny_parts, run, tmp_path):
+    code, _, said = run("train", "instruct", "--output", tmp_path / "run")
+    assert code == 2
+    assert said.count("\n") == 1

@@ -9,7 +9,7 @@ import pytest
 from held_out import PATHS, grams, held_out_grams
 
 from auricle.errors import AuricleError
-from auricle.models.mini.pieces import normalize
+from auricle.models.mini.connector import normalize
 from auricle.training.talks import Question, Style, Talk, endless, parse, talks
 
 TALK = """# meeting | tea

@@ -103,13 +103,16 @@ def test_a_sentence_longer_than_a_window():
 
 def test_speak_talk(fakes, tmp_path):
     turns = [Turn(f"spk_{i % 2}", (f"word {i} a b c d e f g", "another one")) for i in range(20)]
-    windows = speak_talk(turns, VOICES, tmp_path, np.random.default_rng(0))
-    assert [said.text for window in windows for said in window.said] == [
-        s for turn in turns for s in turn.sentences
+    spoken = speak_talk(turns, VOICES, tmp_path, np.random.default_rng(0))
+    assert spoken.sampling_rate == SAMPLE_RATE
+    assert [(one.speaker, one.text) for one in spoken.sentences] == [
+        (turn.speaker, sentence) for turn in turns for sentence in turn.sentences
     ]
+    assert [one.start for one in spoken.sentences] == sorted(one.start for one in spoken.sentences)
     again = speak_talk(turns, VOICES, tmp_path, np.random.default_rng(0))
-    assert all(np.array_equal(a.waveform, b.waveform) for a, b in zip(windows, again, strict=True))
-    assert len(windows) > 1
+    assert np.array_equal(spoken.waveform, again.waveform)
+    other = speak_talk(turns, VOICES, tmp_path, np.random.default_rng(1))
+    assert not np.array_equal(spoken.waveform, other.waveform)
 
 
 def test_every_speaker_has_a_voice_of_their_own(fakes, monkeypatch, tmp_path):

@@ -26,7 +26,7 @@ from auricle.training.voicing import Said, cut
 # Of the encoder's 50 Hz states, in spans of up to 0.4 s: a word is learned from its neighbours too.
 MASKED_SHARE, MASKED_FRAMES = 0.2, 20
 VALIDATION = 20  # every 20th window is never learned
-SCHEDULE = Schedule(epochs=4, learning_rate=1.5e-3, batch_size=8)
+SCHEDULE = Schedule(epochs=4.0, learning_rate=1.5e-3, batch_size=8)
 
 
 @dataclass(frozen=True)

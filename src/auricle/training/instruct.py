@@ -20,7 +20,7 @@ from auricle.training.talks import Talk
 from auricle.transcribing import INSTRUCTION
 
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-SCHEDULE = Schedule(epochs=2, learning_rate=4e-4, batch_size=1, accumulation=8)
+SCHEDULE = Schedule(epochs=2.0, learning_rate=4e-4, batch_size=1, accumulation=8)
 
 
 def hear(lm: HuggingFaceSpeechLM, shard: Path) -> list[Lesson]:

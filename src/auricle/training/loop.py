@@ -6,7 +6,7 @@ length, TensorBoard logs, and an end when the validation set gains no more. It r
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -23,7 +23,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_pt_utils import get_length_grouped_indices
 from typing_extensions import override
 
 from auricle.errors import OptionError, TrainingError
@@ -125,6 +125,7 @@ def fit(
         callbacks=[_Epochs(train), EarlyStoppingCallback(schedule.patience)],
     )
     trainer.loss_of_batch = loss
+    trainer.model_accepts_loss_kwargs = False  # our loss is a mean: else that of accumulated batches would be a sum
     trainer.train(resume_from_checkpoint=last_checkpoint(output))
     model.eval()
 
@@ -200,8 +201,30 @@ class _Trainer(Trainer):
         del train_dataset
         examples: Any = self.train_dataset
         taken = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        lengths: Iterable[int] = examples.lengths
-        return LengthGroupedSampler(taken, lengths=list(lengths))
+        return _LikeLengths(examples, taken, self.args.seed)
+
+
+class _LikeLengths(Sampler[int]):
+    """Examples of like length together, in an order that depends on the seed and the epoch alone.
+
+    transformers' sampler takes it from the global random state, which a run that resumes in an epoch has not.
+    """
+
+    def __init__(self, examples: Examples[Any], taken: int, seed: int) -> None:
+        self._examples = examples
+        self._taken = taken
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    @override
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed + self._examples.epoch)
+        indices: list[int] = get_length_grouped_indices(
+            list(self._examples.lengths), self._taken, generator=generator
+        )
+        return iter(indices)
 
 
 class _Epochs(TrainerCallback):
@@ -214,4 +237,4 @@ class _Epochs(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        self._examples.epoch = round(state.epoch or 0)
+        self._examples.epoch = int(state.epoch or 0)  # a checkpoint lies within an epoch

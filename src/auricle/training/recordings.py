@@ -13,12 +13,14 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice, pairwise
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 import torch
+from jaxtyping import Float
 
-from auricle.audio import SAMPLE_RATE, Waveform
+from auricle.audio import SAMPLE_RATE
 from auricle.errors import TrainingError
 from auricle.synthesis.augment import vary
 from auricle.synthesis.dialogue import SpokenSentence
@@ -29,7 +31,7 @@ TALKS_PER_SHARD = 16  # about 20 minutes
 UTTERANCES_PER_SHARD = 80  # about 9 minutes
 ABOUT = "recordings.jsonl"
 
-Spoken = tuple[Waveform, tuple[SpokenSentence, ...], tuple[Question, ...]]
+Spoken = tuple[Float[np.ndarray, "_"], Sequence[SpokenSentence], Sequence[Question]]
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def make_shard(recipe: SpeechRecipe, folder: Path, index: int) -> None:
     )
 
 
-def save_shard(path: Path, spoken: Sequence[tuple[Waveform, Sequence[SpokenSentence], Sequence[Question]]]) -> None:
+def save_shard(path: Path, spoken: Sequence[Spoken]) -> None:
     """Writes recordings at 16 kHz with their sentences and questions; all or nothing."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     shutil.rmtree(partial, ignore_errors=True)
@@ -143,13 +145,12 @@ def load_shard(path: Path) -> list[Recording]:
         raise TrainingError(f"'{path / ABOUT}' is damaged ({error}); remove '{path}' and make it again.") from error
 
 
-def _recording(path: Path, record: dict[str, list[dict[str, object]]]) -> Recording:
-    sentences = tuple(SpokenSentence(**each) for each in record["sentences"])  # type: ignore[arg-type]
+def _recording(path: Path, record: dict[str, Any]) -> Recording:
+    sentences = tuple(SpokenSentence(**each) for each in record["sentences"])
     questions = tuple(
-        Question(str(each["question"]), str(each["answer"]), tuple(each["wrong"]))  # type: ignore[arg-type]
-        for each in record["questions"]
+        Question(each["question"], each["answer"], tuple(each["wrong"])) for each in record["questions"]
     )
-    return Recording(path / str(record["audio"]), sentences, questions)
+    return Recording(path / record["audio"], sentences, questions)
 
 
 def _sentences(window: Window) -> tuple[SpokenSentence, ...]:

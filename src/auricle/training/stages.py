@@ -86,16 +86,17 @@ def recipe(kind: type[Recipe], config: Path | None, given: Mapping[str, Any]) ->
     if config:
         try:
             read = json.loads(config.read_text())
-            values = {**read, **read.pop("schedule", {})}
+            timing = read.pop("schedule", {})
+            values = {**read, **timing}
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise OptionError(f"'{config}' is no recipe ({error}); expected a JSON object.") from error
     values |= {name: value for name, value in given.items() if value is not None}
     default = kind()
-    timing = {name: values.pop(name) for name in _names(Schedule) if name in values}
+    schedule = {name: values.pop(name) for name in _names(Schedule) if name in values}
     if unknown := set(values) - _names(kind):
         known = ", ".join(sorted(_names(kind) | _names(Schedule) - {"schedule"}))
         raise OptionError(f"The recipe has no '{min(unknown)}'; expected some of {known}.")
-    return replace(default, **values, schedule=replace(default.schedule, **timing))
+    return replace(default, **values, schedule=replace(default.schedule, **schedule))
 
 
 def run_data(output: Path, shards: int, processes: int, seed: int) -> None:

@@ -1,185 +1,266 @@
-"""What Whisper's decoder writes, against a plain reference, and on decoders that want one thing only."""
+"""What Whisper's decoder writes, held to letters that are certain, and against a plain reference."""
 
+import re
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
-from transformers import WhisperConfig
-from transformers.modeling_outputs import BaseModelOutput
-from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
-from auricle.models.mini.writing import LEAST, MOST, SPARE, Script, letters, write
+from auricle.models.mini.connector import LETTERS
+from auricle.models.mini.tracking import STAR, Heard, Prefix
+from auricle.models.mini.writing import LETTERS_AHEAD, LIKELIEST, LIMIT, WEIGHT, Script, spoken, write
 from models import tiny_mini
+from models.tiny_mini import heard
 
-SCRIPT = Script(("Ġone", "Ġsixteen", "Ġtwo", ".", "Ġ7", "Ã©", "<end>", "<start>", "<now>"), (7, 8), 6)
-ONE, SIXTEEN, TWO, DOT, SEVEN, FRENCH, END = range(7)
-STEPS = 20
-
-
-class Wants(WhisperDecoder):
-    """Writes the same, in order of preference, at every step; it counts what it is asked."""
-
-    def __init__(self, *wanted):
-        sizes = {
-            "d_model": len(SCRIPT.pieces) + 1,  # one without a name
-            "vocab_size": len(SCRIPT.pieces) + 1,
-            "max_target_positions": len(SCRIPT.prompt) + STEPS,
-            "decoder_layers": 1,
-            "decoder_attention_heads": 1,
-            "decoder_ffn_dim": 1,
-        }
-        ids = {f"{name}_token_id": 0 for name in ("pad", "bos", "eos", "decoder_start")}
-        super().__init__(WhisperConfig(**sizes, **ids))
-        scores = torch.zeros(len(SCRIPT.pieces) + 1)
-        for score, token in enumerate(reversed(wanted), 1):
-            scores[token] = score
-        scores[-1] = 100
-        self.scores, self.asked = scores, []
-        self.embed_tokens.weight.data = torch.eye(len(scores))
-
-    def forward(self, input_ids, **_):
-        self.asked.append(input_ids.tolist())
-        return BaseModelOutput(last_hidden_state=self.scores.expand(*input_ids.shape, -1))
-
-
-def written(decoder, *heard):
-    return write(decoder, torch.zeros(len(heard), 4, decoder.config.d_model), heard, SCRIPT)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", 0),
-        ("ĠHelloĠthere.", 10),
-        ("Ġ", 0),
-        (".,:;?!-", 0),
-        ("Ġit's", 4),
-        ("Ġ1989", 16),
-        ("Ġ$5", 11),
-        ("Ġ40%", 15),
-        ("ĠA&B", 5),
-    ],
-)
-def test_letters_when_read_aloud(text, expected):
-    assert letters(text) == expected
-
-
-def test_letters_of_every_token():
-    assert SCRIPT.letters.tolist() == [3, 7, 3, 0, 4, -1, -1, -1, -1]
-    unwritten = ("Ġ", "ĠĠthe", "aĠb", "(", "Ġ[", "Ċ", "", "ä", "Ġ*")
-    assert Script(unwritten, (), 0).letters.tolist() == [-1] * len(unwritten)
-
-
-@pytest.mark.parametrize("heard", [(0,), (0, 0, 0)])
-def test_nothing_heard(heard):
-    decoder = Wants(ONE)
-    assert written(decoder, *heard) == [[] for _ in heard]
-    assert decoder.asked == []
-
-
-def test_nothing_is_written_beside_those_who_speak():
-    assert written(Wants(END, ONE), 0, 3, 0) == [[], [ONE], []]
-
-
-@pytest.mark.parametrize("heard", [1, 3, 10, 33])
-def test_it_does_not_end_before_the_least(heard):
-    (row,) = written(Wants(END, ONE), heard)
-    assert set(row) == {ONE}
-    assert 3 * (len(row) - 1) < LEAST * heard <= 3 * len(row)
-
-
-@pytest.mark.parametrize("heard", [1, 3, 10, 24])
-def test_it_does_not_go_on_beyond_the_most(heard):
-    (row,) = written(Wants(TWO, END), heard)
-    assert set(row) == {TWO}
-    assert 3 * len(row) <= MOST * heard + SPARE < 3 * (len(row) + 1)
-
-
-def test_a_token_that_says_too_much_ends_it():
-    """ "Ġsixteen" fits into 7 letters heard and 8 to spare two times, not three times."""
-    assert MOST * 7 + SPARE < 21
-    assert written(Wants(SIXTEEN, ONE, END), 7) == [[SIXTEEN, SIXTEEN]]
-
-
-def test_digits_count_as_they_are_read():
-    assert written(Wants(END, SEVEN), 16) == [[SEVEN] * 4]
-
-
-def test_what_is_not_writable_is_never_written():
-    assert written(Wants(FRENCH, *SCRIPT.prompt, END, TWO), 3) == [[TWO]]
-
-
-def test_it_stops_at_the_last_position():
-    """Where neither the end comes nor a letter."""
-    decoder = Wants(DOT)
-    assert written(decoder, 5, 900) == [[DOT] * STEPS] * 2
-    assert decoder.asked == [[list(SCRIPT.prompt)] * 2, *[[[DOT]] * 2] * (STEPS - 1)]
-
-
-def test_it_stops_when_all_have_ended():
-    decoder = Wants(END, ONE)
-    assert written(decoder, 6, 12, 0) == [[ONE] * 2, [ONE] * 4, []]
-    assert decoder.asked[1:] == [
-        [[ONE], [ONE], [END]],
-        [[ONE], [ONE], [END]],
-        [[END], [ONE], [END]],
-        [[END], [ONE], [END]],
-    ]
-
-
-@torch.no_grad()
-def plain(decoder, states, heard, script):
-    """One window, the decoder anew over the whole prefix at every step."""
-    ids, count = list(script.prompt), 0
-    why = "no position is left"
-    while heard and len(ids) < decoder.max_target_positions:
-        out = decoder(input_ids=torch.tensor([ids]), encoder_hidden_states=states[None]).last_hidden_state
-        scores = (decoder.embed_tokens.weight @ out[0, -1]).tolist()
-        allowed = [token for token, piece in enumerate(script.pieces) if script.letters[token] >= 0]
-        if count >= 0.88 * heard:
-            allowed.append(script.end)
-        best = max(allowed, key=scores.__getitem__)
-        if best == script.end:
-            why = "it ends"
-            break
-        count += letters(script.pieces[best])
-        if count > 1.3 * heard + 8:
-            why = "it is too much"
-            break
-        ids.append(best)
-    return ids[len(script.prompt) :], why
+SAID = ("___h_eelll_l_oo_____________t_hh_e_r_e____", "_o_nn_ee_________", "cat_sat", "____________aa_a_aa")
+STATES = torch.randn(4, 20, 16, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    """A decoder, its vocabulary, and states of five windows."""
+    """A random decoder and its vocabulary."""
     model = tiny_mini.model()
-    with torch.no_grad():  # so that it ends now and then of its own accord
-        model.audio_decoder.embed_tokens.weight[model.script.end] *= 1.5
-    return model.audio_decoder, torch.randn(5, 20, 16, generator=torch.Generator().manual_seed(2)), model.script
+    return model.audio_decoder, model.script
 
 
-HEARD = (9, 0, 300, 2, 30)
+@torch.no_grad()
+def written(decoder, script, *rows, states=STATES):
+    return write(decoder, states[: len(rows)], rows, script)
 
 
-def test_equals_a_plain_reference(tiny):
-    decoder, states, script = tiny
-    expected = [plain(decoder, *each, script) for each in zip(states, HEARD, strict=True)]
-    with torch.no_grad():
-        assert write(decoder, states, HEARD, script) == [row for row, _ in expected]
-    assert {why for _, why in expected} == {"it ends", "it is too much", "no position is left"}
-    assert len({token for row, _ in expected for token in row}) > 15
+def without_digits(script):
+    """Any digit is read in any way."""
+    return replace(script, pieces=tuple("(" if STAR in spoken(piece) else piece for piece in script.pieces))
+
+
+def said(path):
+    """The letters of a path and the frames where each begins."""
+    begins = [n for n, sign in enumerate(path) if sign != "_" and (n == 0 or path[n - 1] != sign)]
+    return "".join(path[n] for n in begins), begins
+
+
+def noisy(seed, frames):
+    """Random letters, most frames blank."""
+    logits = np.random.default_rng(seed).normal(scale=3, size=(frames, LETTERS + 1))
+    logits[:, LETTERS] += 6
+    return Heard(logits - np.logaddexp.reduce(logits, 1, keepdims=True))
+
+
+@pytest.mark.parametrize(
+    ("piece", "expected"),
+    [
+        ("ĠHello", "hello"),
+        ("ĠDr", "doctor"),
+        ("Mrs", "missus"),
+        ("ĠDrs", "drs"),
+        ("%", "percent"),
+        ("A&B", "aandb"),
+        ("42", STAR * 2),
+        ("Ġ$5", STAR),
+        ("it's", "it's"),
+        ("Ġwell-known.", "wellknown"),
+        ("?", ""),
+        ("", ""),
+    ],
+)
+def test_spoken(piece, expected):
+    assert spoken(piece) == expected
+
+
+def test_what_is_never_written():
+    open_ = ("Ġone", "One", ".", "Ġ7", "Ġ$", "O'Neill")
+    shut = ("Ġ", "ĠĠthe", "aĠb", "(", "Ġ[", "Ċ", "", "ä", "Ġ*", "<end>")
+    script = Script((*open_, *shut), (), len(open_) + len(shut) - 1)
+    assert script.spoken == ("one", "one", "", STAR, "", "o'neill", *[None] * len(shut))
+    assert script.closed.tolist() == [False] * len(open_) + [True] * (len(shut) - 1) + [False]
+    assert dict(script.spelled) == {"one": (0, 1), "o'neill": (5,)}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_it_spells_the_letters_that_are_certain(tiny, seed):
+    """Whatever the decoder prefers."""
+    decoder, script = tiny[0], without_digits(tiny[1])
+    states = torch.randn(4, 20, 16, generator=torch.Generator().manual_seed(seed))
+    rows = written(decoder, script, *map(heard, SAID), states=states)
+    for row, path in zip(rows, SAID, strict=True):
+        assert "".join(script.spoken[token] for token in row.tokens) == said(path)[0]
+
+
+def test_the_decoder_decides_how_they_are_spelled(tiny):
+    decoder, script = tiny[0], without_digits(tiny[1])
+    states = torch.randn(8, 20, 16, generator=torch.Generator().manual_seed(3)) * 3
+    rows = written(decoder, script, *[heard(SAID[0])] * 8, states=states)
+    assert len({row.tokens for row in rows}) > 3
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_tokens_begin_where_their_letters_do(tiny, seed):
+    decoder, script = tiny[0], without_digits(tiny[1])
+    states = torch.randn(4, 20, 16, generator=torch.Generator().manual_seed(seed))
+    for row, path in zip(written(decoder, script, *map(heard, SAID), states=states), SAID, strict=True):
+        begins, letters = said(path)[1], 0
+        for token, frame in zip(row.tokens, row.frames, strict=True):
+            if script.spoken[token]:
+                assert frame == begins[letters]
+                letters += len(script.spoken[token])
+            else:  # with what stands before it
+                assert frame == (begins[letters - 1] if letters else 0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_frames_rise(tiny, seed):
+    for row in written(*tiny, *(noisy(10 * seed + n, 60) for n in range(4))):
+        assert len(row.frames) == len(row.tokens) > 0
+        assert list(row.frames) == sorted(row.frames)
+        assert row.frames[0] >= 0
+        assert row.frames[-1] < 60
+
+
+def wanting(decoder, monkeypatch, token, weight):
+    """The decoder finds one token by far the likeliest, at every step."""
+    forward = decoder.forward
+
+    def wants(**inputs):
+        out = forward(**inputs)
+        out.last_hidden_state = decoder.embed_tokens.weight[token].expand_as(out.last_hidden_state) * weight
+        return out
+
+    monkeypatch.setattr(decoder, "forward", wants)
+
+
+@pytest.mark.parametrize("wanted", ["Ġthe", "x", "."])
+def test_no_letter_is_written_in_silence(tiny, monkeypatch, wanted):
+    """However much the decoder wants it."""
+    decoder, script = tiny
+    wanting(decoder, monkeypatch, script.pieces.index(wanted), 50)
+    for row in written(decoder, script, heard("_" * 40), heard("_"), heard("")):
+        assert len(row.tokens) <= 1
+        assert not any(script.spoken[token] for token in row.tokens)
+
+
+def test_nothing_is_written_in_silence_where_the_decoder_ends(tiny, monkeypatch):
+    decoder, script = tiny
+    wanting(decoder, monkeypatch, script.end, 50)
+    for row in written(decoder, script, heard("_" * 30), heard("")):
+        assert (row.tokens, row.frames) == ((), ())
+
+
+def test_an_end_before_all_is_written_does_not_count(tiny, monkeypatch):
+    decoder, script = tiny[0], without_digits(tiny[1])
+    wanting(decoder, monkeypatch, script.end, 50)
+    for row, path in zip(written(decoder, script, *map(heard, SAID)), SAID, strict=True):
+        assert "".join(script.spoken[token] for token in row.tokens) == said(path)[0]
+
+
+def test_never_what_is_not_writable(tiny):
+    decoder, script = tiny
+    rows = written(decoder, script, *(noisy(seed, 60) for seed in range(4)))
+    tokens = {token for row in rows for token in row.tokens}
+    assert len(tokens) > 8
+    assert script.end not in tokens
+    assert all(script.spoken[token] is not None for token in tokens)
+
+
+@pytest.mark.parametrize("wanted", [".", ","])
+def test_never_two_tokens_without_letters_in_a_row(tiny, monkeypatch, wanted):
+    decoder, script = tiny
+    wanting(decoder, monkeypatch, script.pieces.index(wanted), 50)
+    rows = written(decoder, script, heard(SAID[0]), heard(SAID[3]), heard("_" * 9))
+    for row in rows:
+        mute = [not script.spoken[token] for token in row.tokens]
+        assert any(mute)
+        assert not any(left and right for left, right in pairwise(mute))
+
+
+def test_digits_stand_for_letters(tiny, monkeypatch):
+    decoder, script = tiny
+    one, four = script.pieces.index("Ġ1"), script.pieces.index("4")
+    wanting(decoder, monkeypatch, four, 50)
+    (row,) = written(decoder, script, heard("___f_o_r___"))
+    assert {one, four} & set(row.tokens)
+    assert row.frames[0] == 3
+    letters = "".join(script.spoken[token] for token in row.tokens)
+    assert re.fullmatch(letters.replace(STAR, "[a-z]+"), "for")
+
+
+def test_it_stops_at_the_last_position(tiny):
+    decoder, script = tiny[0], without_digits(tiny[1])
+    row, other = written(decoder, script, heard("_h_e" * 100), heard("_h_"))
+    assert len(row.tokens) == len(row.frames) == 64 - len(script.prompt)
+    letters = "".join(script.spoken[token] for token in row.tokens)
+    assert letters == ("he" * 100)[: len(letters)]
+    assert "".join(script.spoken[token] for token in other.tokens) == "h"
+
+
+def test_it_stops_when_all_have_ended(tiny, monkeypatch):
+    decoder, script = tiny[0], without_digits(tiny[1])
+    asked, forward = [], decoder.forward
+
+    def count(**inputs):
+        asked.append(inputs["input_ids"].tolist())
+        return forward(**inputs)
+
+    monkeypatch.setattr(decoder, "forward", count)
+    rows = written(decoder, script, heard(SAID[1]), heard("_" * 20))
+    longest = max(len(row.tokens) for row in rows)
+    assert asked[0] == [list(script.prompt)] * 2
+    assert [step[0][0] for step in asked[1:]] == list(rows[0].tokens)
+    assert len(asked) == longest + 1
+    assert asked[-1][1] == [script.end]
+
+
+@torch.no_grad()
+def plain(decoder, states, of, script):
+    """One window, the decoder anew over all that was written at every step, all tokens to try compared."""
+    ids, frames, prefix = list(script.prompt), [], Prefix.empty(of)
+    while len(ids) < decoder.max_target_positions:
+        out = decoder(input_ids=torch.tensor([ids]), encoder_hidden_states=states[None]).last_hidden_state
+        scores = out[0, -1] @ decoder.embed_tokens.weight[: len(script.pieces)].T
+        scores[[n for n, letters in enumerate(script.spoken) if letters is None and n != script.end]] = -torch.inf
+        logs = scores.log_softmax(-1).tolist()
+        ahead = of.ahead(prefix.at, LETTERS_AHEAD)
+        tries = {*sorted(range(len(logs)), key=logs.__getitem__)[-LIKELIEST:], script.end}
+        tries |= {n for n, letters in enumerate(script.spoken) if letters and ahead.startswith(letters)}
+        if frames and script.spoken[ids[-1]] == "":
+            tries = {n for n in tries if n == script.end or script.spoken[n]}
+        after = dict.fromkeys(tries, prefix)
+        for token in tries - {script.end}:
+            for letter in script.spoken[token]:
+                after[token] = after[token].then(letter)
+        change = {token: each.score - prefix.score for token, each in after.items()}
+        change[script.end] = prefix.whole - prefix.score
+        best = max(tries, key=lambda token: (change[token] > -LIMIT, logs[token] + WEIGHT * change[token]))
+        if best == script.end:
+            break
+        letters = script.spoken[best]
+        frames.append(max((prefix.then(letters[0]) if letters else prefix).at - 1, 0))
+        ids.append(best)
+        prefix = after[best]
+    rising = tuple(min(frames[n:]) for n in range(len(frames)))
+    return tuple(ids[len(script.prompt) :]), rising
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_a_plain_reference(tiny, seed):
+    decoder, script = tiny
+    rows = [noisy(seed, 50), heard(SAID[seed]), noisy(seed + 50, 20), heard("_____")]
+    expected = [plain(decoder, states, of, script) for states, of in zip(STATES, rows, strict=True)]
+    assert [(row.tokens, row.frames) for row in written(decoder, script, *rows)] == expected
+    assert len({token for tokens, _ in expected for token in tokens}) > 8
 
 
 def test_a_batch_equals_its_rows_alone(tiny):
-    decoder, states, script = tiny
-    with torch.no_grad():
-        rows = write(decoder, states, HEARD, script)
-        alone = [write(decoder, states[n : n + 1], HEARD[n : n + 1], script)[0] for n in range(len(HEARD))]
-    assert rows == alone
-    assert len({tuple(row) for row in rows}) == len(rows)
+    rows = [noisy(1, 50), heard(SAID[0]), noisy(2, 20), heard("_____")]
+    together = written(*tiny, *rows)
+    for n, row in enumerate(rows):
+        assert written(*tiny, row, states=STATES[n : n + 1]) == [together[n]]
+    assert len({row.tokens for row in together}) == 4
 
 
-def test_what_is_said_decides_what_is_written(tiny):
-    decoder, states, script = tiny
-    with torch.no_grad():
-        rows = write(decoder, states, [300] * len(states), script)
-    assert len({tuple(row[:10]) for row in rows}) == len(rows)
+def test_a_row_without_frames(tiny):
+    """Nothing can be said in it, and it does not disturb its neighbour."""
+    empty, row = written(*tiny, heard(""), heard(SAID[1]))
+    assert not any(tiny[1].spoken[token] for token in empty.tokens)
+    assert row == written(*tiny, heard(SAID[1]), states=STATES[1:])[0]

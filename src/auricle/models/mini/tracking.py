@@ -18,6 +18,7 @@ from auricle.models.mini.connector import ALPHABET, LETTERS
 
 STAR = "*"  # stands for a letter or more, whichever: how a digit is read depends on its neighbours
 STAR_COST = 0.15  # nats for each of them
+ROUNDING = 1e-6  # nats within which scores are equal: in a pause they all are
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Prefix:
     @property
     def at(self) -> int:
         """The frame behind the prefix, at 25 Hz."""
-        return int(self._ends.argmax())
+        return int((self._ends > self.score - ROUNDING).argmax())
 
     def then(self, letter: str) -> "Prefix":
         """The prefix with one letter more."""

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from jaxtyping import Bool, Float
@@ -116,7 +117,12 @@ def write(
         if all(row.done for row in rows):
             break
         ids = torch.tensor(best, device=states.device)[:, None]
-    return [Written(tuple(row.tokens), tuple(row.frames)) for row in rows]
+    return [Written(tuple(row.tokens), _rising(row.frames)) for row in rows]
+
+
+def _rising(frames: Sequence[int]) -> tuple[int, ...]:
+    """None later than those behind it: more letters may show that a token began earlier than it seemed."""
+    return tuple(accumulate(reversed(frames), min))[::-1]
 
 
 class _Row:

@@ -1,0 +1,255 @@
+"""Lessons: branches behind one prefix read as prompts asked alone, and what is drawn is drawn again the same."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from auricle.errors import TrainingError
+from auricle.models.mini.adapter import AuricleMini
+from auricle.models.qwen2_audio import Qwen2Audio
+from auricle.questions import letter
+from auricle.speech_lm import AudioTokens
+from auricle.training import lessons as lessons_module
+from auricle.training.lessons import (
+    IGNORED,
+    LISTED,
+    Asked,
+    Lesson,
+    Lessons,
+    collate,
+    example,
+    join,
+    load_lessons,
+    save_lessons,
+    visible,
+    without_silence,
+)
+from fakes import random_tokens
+from models import tiny, tiny_mini
+
+END = 2
+QUESTIONS = [
+    ("Where does the boat lie?", (), "In the harbor"),
+    ("What is decided?", ("A boat", "The meeting", "The harbor"), "B"),
+    ("Who?", (), "D"),
+]
+ASKED = (Asked("Where?", "the harbor", ("a boat", "a lamp", "the sea")), Asked("Who?", "anna"))
+
+
+@pytest.fixture(scope="module", params=["qwen2_audio", "mini"])
+def lm(request):
+    if request.param == "mini":
+        built = AuricleMini(tiny_mini.model(), tiny_mini.processor(), "auricle-mini")
+    else:
+        built = Qwen2Audio(*tiny.tiny_qwen2_audio())
+    built.model.generation_config.eos_token_id = END
+    return built
+
+
+def tokens(count, seed=0):
+    return random_tokens(count, dim=32, seed=seed)
+
+
+def answers(made):
+    """The labels of every branch that are learned."""
+    return [
+        made.labels[(made.branches == number) & (made.labels != IGNORED)]
+        for number in range(1, int(made.branches.max()) + 1)
+    ]
+
+
+@torch.no_grad()
+def test_every_branch_reads_as_its_prompt_asked_alone(lm):
+    """Also where the batch's other example is longer, so that there is padding."""
+    heard = [tokens(7), tokens(30, seed=1)]
+    made = [example(lm, heard[0], QUESTIONS), example(lm, heard[1], QUESTIONS[::-1])]
+    batch = collate(made)
+    labels = batch.pop("labels")
+    assert len(made[0].embeds) < len(made[1].embeds) == labels.shape[1]
+    batch["position_ids"] = lm.axes(batch["position_ids"])
+    states = lm.model.get_decoder()(**batch, use_cache=False).last_hidden_state
+    found = lm.model.get_output_embeddings()(states)
+    assert found.isfinite().all()
+    for row, speech, asked in zip(range(2), heard, (QUESTIONS, QUESTIONS[::-1]), strict=True):
+        branches = made[row].branches
+        for number, (question, listed, answer) in enumerate(asked, 1):
+            prompt = lm.prompt(speech, lm.query(question), listed or None)
+            ids = lm.answer_ids(answer)
+            alone = lm.logits(replace(prompt, embeds=torch.cat([prompt.embeds, lm.embed(ids[:-1])[None]], 1)))
+            shared = int((branches == 0).sum())
+            own = (branches == number).nonzero()[:, 0]
+            torch.testing.assert_close(found[row, :shared], alone[:shared], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(found[row, own], alone[shared:], atol=1e-4, rtol=1e-4)
+            # What is learned is what follows in the prompt asked alone: the answer, then its end.
+            expected = torch.full((len(own),), IGNORED)
+            expected[-len(ids) :] = ids
+            assert torch.equal(labels[row, own], expected)
+        assert (labels[row, : len(branches)][branches == 0] == IGNORED).all()
+        assert (labels[row, len(branches) :] == IGNORED).all()
+
+
+def test_labels_are_the_answer_and_its_end(lm):
+    made = example(lm, tokens(5), QUESTIONS)
+    for ids, (_, _, answer) in zip(answers(made), QUESTIONS, strict=True):
+        assert ids[-1] == END
+        assert lm.processor.tokenizer.decode(ids[:-1]) == answer
+
+
+def test_without_speech_nothing_is_shared(lm):
+    made = example(lm, tokens(0), QUESTIONS[:2])
+    assert (made.branches > 0).all()
+    assert len(answers(made)) == 2
+
+
+def test_questions_stand_behind_the_speech(lm, monkeypatch):
+    real = lm.prompt
+
+    def swapped(heard, query, choices=None):
+        prompt = real(heard, query, choices)
+        return replace(prompt, embeds=prompt.embeds + len(query.text))
+
+    monkeypatch.setattr(lm, "prompt", swapped)
+    with pytest.raises(TrainingError, match="prompts differ before their speech"):
+        example(lm, tokens(5), QUESTIONS)
+
+
+def test_visible():
+    branches = torch.tensor([[0, 0, 1, 1, 1, 2, 2, -1], [0, 1, 2, 2, 3, -1, -1, -1], [1, 1, 2, 2, 2, 3, 3, 3]])
+    found = visible(branches)
+    for one, seen in zip(branches.tolist(), found.tolist(), strict=True):
+        for i, reader in enumerate(one):
+            for j, read in enumerate(one):
+                expected = i == j if reader == -1 else j <= i and read in (0, reader)
+                assert seen[i][j] == expected, (i, j)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_without_silence(share):
+    embeds = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
+    embeds[:, 0] = 0  # a zero is not silence
+    embeds[100:300] = 0
+    kept = without_silence(embeds, share, 5)
+    assert torch.equal(kept, kept.unique())
+    assert {*range(100), *range(300, 400)} <= set(kept.tolist())
+    assert (len(kept) - 200) / 200 == pytest.approx(share, abs=0.12)
+    assert torch.equal(kept, without_silence(embeds, share, 5))
+    assert torch.equal(kept, without_silence(embeds, share, 6)) == (share in (0, 1))
+
+
+def test_join():
+    parts = [tokens(5), tokens(0), tokens(3, seed=1), tokens(2, seed=2)]
+    joined = join(parts)
+    assert torch.equal(joined.embeds, torch.cat([part.embeds for part in parts]))
+    torch.testing.assert_close(joined.times, tokens(10).times)
+    assert joined.aligned
+    assert not join([tokens(2), replace(tokens(2), aligned=False)]).aligned
+
+
+def lessons(count=40):
+    """Half of each recording is silence."""
+    made = []
+    for seed in range(count):
+        speech = tokens(12 + seed, seed)
+        speech.embeds[::2] = 0
+        made.append(Lesson(speech, ASKED))
+    return made
+
+
+def drawn(data, epoch):
+    data.epoch = epoch
+    return [(made.embeds, made.labels) for made in (data[i] for i in range(len(data)))]
+
+
+def same(one, other):
+    return all(
+        a.shape == b.shape and torch.equal(a, b)
+        for x, y in zip(one, other, strict=True)
+        for a, b in zip(x, y, strict=True)
+    )
+
+
+def test_an_epoch_is_drawn_again_the_same(lm):
+    data = Lessons(lm, lessons(), 3)
+    assert len(data) == 40
+    assert list(data.lengths) == [12 + i for i in range(40)]
+    first, second = drawn(data, 0), drawn(data, 1)
+    assert not same(first, second)
+    assert same(first, drawn(data, 0))
+    assert same(second, drawn(Lessons(lm, lessons(), 3), 1))
+    assert not same(first, drawn(Lessons(lm, lessons(), 4), 0))
+
+
+def test_validation_is_not_varied(lm):
+    given = lessons()
+    data = Lessons(lm, given, 3, vary=False)
+    first = drawn(data, 0)
+    assert same(first, drawn(data, 1))
+    for lesson, (embeds, _) in zip(given, first, strict=True):
+        before = int(lm.prompt(lesson.tokens, lm.query("Who?")).audio[0])
+        assert torch.equal(embeds[before : before + len(lesson.tokens)], lesson.tokens.embeds)
+
+
+def test_lessons_are_joined_and_thinned(lm):
+    """All that is said stays, and silence goes from most of the lessons."""
+    given = lessons()
+    data = Lessons(lm, given, 3)
+    before = int(lm.prompt(tokens(1), lm.query("Who?")).audio[0])
+    kinds = Counter()
+    for lesson, made in zip(given, (data[i] for i in range(len(data))), strict=True):
+        read = made.embeds[before : int((made.branches == 0).sum())]
+        spoken, own = read[(read != 0).any(1)], lesson.tokens.embeds[1::2]
+        starts = [i for i in range(len(spoken)) if torch.equal(spoken[i : i + len(own)], own)]
+        assert len(starts) == 1
+        kinds["joined"] += len(spoken) > len(own)
+        kinds["thinned"] += len(read) < 2 * len(spoken) - 3
+    assert 4 <= kinds["joined"] <= 22
+    assert 12 <= kinds["thinned"] <= 36
+
+
+def test_listed_choices_are_answered_by_a_letter(lm, monkeypatch):
+    seen, real = [], lm.prompt
+    monkeypatch.setattr(lm, "prompt", lambda t, q, listed=None: seen.append((q.text, listed)) or real(t, q, listed))
+    data = Lessons(lm, lessons(), 0, vary=False)
+    letters = Counter()
+    for i in range(len(data)):
+        seen.clear()
+        made = data[i]
+        for (question, listed), ids in zip(seen, answers(made), strict=True):
+            answer = lm.processor.tokenizer.decode(ids[:-1])
+            if listed is None:
+                assert answer == {"Where?": "The harbor", "Who?": "Anna"}[question]
+            else:
+                assert question == "Where?"
+                assert sorted(listed) == ["A boat", "A lamp", "The harbor", "The sea"]
+                assert answer == letter(listed.index("The harbor"))
+            letters[answer if listed else question] += 1
+    assert letters["Who?"] == 40
+    assert len(set(letters) & set("ABCD")) >= 3
+    assert sum(letters[each] for each in "ABCD") / 40 == pytest.approx(LISTED, abs=0.17)
+
+
+def test_lessons_are_kept(tmp_path):
+    given = [*lessons(3), Lesson(AudioTokens(torch.ones(2, 32).bfloat16(), tokens(2).times, False), ASKED[:1])]
+    path = tmp_path / "below" / "shard-0001.safetensors"
+    save_lessons(path, given)
+    found = load_lessons(path)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["shard-0001.json", "shard-0001.safetensors"]
+    for one, other in zip(given, found, strict=True):
+        assert one.asked == other.asked
+        assert one.tokens.aligned == other.tokens.aligned
+        assert one.tokens.embeds.dtype == other.tokens.embeds.dtype
+        assert torch.equal(one.tokens.embeds, other.tokens.embeds)
+        assert torch.equal(one.tokens.times, other.tokens.times)
+
+
+def test_a_kill_leaves_no_half_file(tmp_path, monkeypatch):
+    def killed(tensors, file):
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lessons_module, "save_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_lessons(tmp_path / "one.safetensors", lessons(1))
+    assert not (tmp_path / "one.safetensors").exists()
