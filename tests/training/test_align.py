@@ -126,10 +126,10 @@ def test_masks_are_spans():
 def test_sentences_are_aligned_where_they_are_spoken():
     """Each with its own stretch of frames; the last one takes all that is left."""
     torch.manual_seed(0)
-    logits = torch.randn(2, 30, 6)  # a frame a second
+    logits = torch.randn(2, 60, 6)  # two frames a second
     one, two, three = torch.tensor([1, 2]), torch.tensor([0]), torch.tensor([4, 3, 4])
     found = sentence_loss(logits, [[Target(9.6, one), Target(14.0, two)], [Target(3.0, three)]])
-    expected = ctc_loss([logits[0, :10], logits[0, 10:], logits[1]], [one, two, three])
+    expected = ctc_loss([logits[0, :19], logits[0, 19:], logits[1]], [one, two, three])
     torch.testing.assert_close(found, expected)
 
 
