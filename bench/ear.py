@@ -1,14 +1,20 @@
-"""How well auricle-mini's connector hears: word error of greedy CTC, and recall of words that training never had.
+"""How well auricle-mini hears: word errors, and recall of words that no training text has.
 
-    python bench/ear.py --sentences 200 --seed 0 --voices-files DIR --work DIR [--training-text FOLDER]
+    python bench/ear.py --sentences 60 --seed 0 --voices-files DIR --work DIR [--llm] [--human WHEEL]
 
-The sentences are drawn from `data/sir/authored.jsonl`, which nothing is trained on. Voices of training and voices
-never trained on stand apart. Prints Markdown.
+The sentences are drawn from `data/sir/authored.jsonl`, which nothing is trained on; they are spoken by voices of
+training and by voices never trained on, in recordings of about 20 s. Compared, after Whisper's English normalizer:
+the connector's letters alone, what the LLM is given to read ("heard"), what it writes when it is asked to
+transcribe (`--llm`), and Whisper base with a beam of 5. `--human` is the wheel `moonshine-voice`, whose `assets`
+hold recordings of people. Prints Markdown.
 """
 
 import argparse
 import hashlib
 import json
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import jiwer
@@ -18,16 +24,27 @@ import torch
 from scipy.stats import bootstrap
 
 import auricle
-from auricle.audio import SAMPLE_RATE
-from auricle.models.mini.connector import greedy
-from auricle.models.mini.pieces import Pieces, normalize
+from auricle import audio
+from auricle.audio import SAMPLE_RATE, Waveform, windows_at_pauses
+from auricle.models.mini.connector import ALPHABET, LETTERS
+from auricle.spiral import listening
 from auricle.synthesis import voice
 from auricle.synthesis.dialogue import resample, trim
-from auricle.training.speech import load_shard
+from auricle.training.talks import talks
 
 DATA = Path(__file__).parent.parent / "data/sir/authored.jsonl"
 TRAINED = ("flite/slt", "flite/awb", "flite/rms", "flite/kal16", "piper/joe", "espeak/en-us")
 UNSEEN = ("kokoro/jf_alpha", "kokoro/jm_kumo")
+PAUSE = 0.4  # seconds between sentences
+HUMAN = {  # what is said in the wheel's recordings whose text is known
+    "two_cities": "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age "
+    "of foolishness, it was the epoch of belief, it was the epoch of incredulity, it was the season of light, it "
+    "was the season of darkness, it was the spring of hope, it was the winter of despair, we had everything before us, "
+    "we had nothing before us, we were all going direct to heaven, we were all going direct the other way. In "
+    "short, the period was so far like the present period, that some of its noisiest authorities insisted on its "
+    "being received, for good or for evil, in the superlative degree of comparison only.",
+    "beckett": "Ever tried. Ever failed. No matter. Try again. Fail again. Fail better.",
+}
 
 
 def sentences() -> list[str]:
@@ -51,28 +68,56 @@ def spoken(name: str, files: Path, texts: list[str], work: Path) -> list[np.ndar
     return [soundfile.read(wav, dtype="float32")[0] for wav in wavs]
 
 
-def transcribe(lm: "auricle.SpeechLM", pieces: Pieces, waveforms: list[np.ndarray]) -> list[str]:
-    heard = []
-    for waveform in waveforms:
-        features, lengths = lm.processor.features([waveform])
-        with torch.inference_mode():
-            logits = lm.model.hear(features)[0, : int(lengths[0])]
-        heard.append(pieces.decode(greedy(logits)))
-    return heard
+def recordings(texts: list[str], waveforms: list[np.ndarray]) -> Iterator[tuple[str, Waveform]]:
+    """Sentences one after the other, about 25 s at a time, with what is said."""
+    pause = np.zeros(round(PAUSE * SAMPLE_RATE), np.float32)
+    said, parts, length = list[str](), list[np.ndarray](), 0
+    for text, waveform in zip(texts, waveforms, strict=True):
+        said.append(text)
+        parts += [waveform, pause]
+        length += len(waveform) + len(pause)
+        if length > 20 * SAMPLE_RATE:
+            yield " ".join(said), np.concatenate(parts)
+            said, parts, length = [], [], 0
+    if parts:
+        yield " ".join(said), np.concatenate(parts)
 
 
-def interval(errors: list[int], words: list[int]) -> tuple[float, float]:
+@torch.inference_mode()
+def heard(lm: auricle.SpeechLM, waveform: Waveform) -> tuple[str, str]:
+    """The connector's likeliest letters, and what the LLM is given."""
+    features, lengths = lm.processor.features(list(windows_at_pauses(waveform)))
+    tower = lm.model.audio_tower
+    states = tower(features.to(tower.conv1.weight)).last_hidden_state
+    best = lm.model.connector(states).argmax(-1)
+    rows = [row[: 2 * int(length)].unique_consecutive() for row, length in zip(best, lengths, strict=True)]
+    letters = "".join("".join(ALPHABET[i] for i in row.tolist() if i != LETTERS) + " " for row in rows)
+    return letters, " ".join(speech.text for speech in lm.model.hear(states, lengths))
+
+
+def hearers(lm: auricle.SpeechLM, waveform: Waveform, llm: bool) -> dict[str, str]:
+    letters, text = heard(lm, waveform)
+    found = {"letters": letters, "heard": text}
+    if llm:
+        found["transcribed"] = auricle.transcribe(lm, waveform, sampling_rate=SAMPLE_RATE).text
+    return found | {"Whisper base": listening.transcribe(waveform)}
+
+
+def interval(errors: list[int], words: list[int]) -> str:
     def rate(e: np.ndarray, w: np.ndarray, axis: int = -1) -> np.ndarray:
         return e.sum(axis) / w.sum(axis)
 
+    wer = f"{sum(errors) / sum(words):.3f}"
+    if len(errors) == 1 or not sum(errors):
+        return wer
     found = bootstrap((errors, words), rate, paired=True, n_resamples=2000, method="percentile", random_state=0)
-    return found.confidence_interval.low, found.confidence_interval.high
+    return f"{wer} ({found.confidence_interval.low:.3f} to {found.confidence_interval.high:.3f})"
 
 
-def recall(references: list[str], heard: list[str], wanted: set[str]) -> tuple[int, int]:
+def recall(references: list[str], found: list[str], wanted: set[str]) -> tuple[int, int]:
     """How often the `wanted` words were heard right where they stand."""
     right = total = 0
-    out = jiwer.process_words(references, heard)
+    out = jiwer.process_words(list(map(normal, references)), list(map(normal, found)))
     for reference, chunks in zip(out.references, out.alignments, strict=True):
         equal = {i for c in chunks if c.type == "equal" for i in range(c.ref_start_idx, c.ref_end_idx)}
         total += sum(word in wanted for word in reference)
@@ -80,47 +125,70 @@ def recall(references: list[str], heard: list[str], wanted: set[str]) -> tuple[i
     return right, total
 
 
+def normal(text: str) -> str:
+    return listening._normalizer()(text)
+
+
+def trained_words(folder: Path) -> set[str]:
+    """Of the written talks and of everything that was spoken for the connector."""
+    known = {
+        word for style in ("plain", "dense", "wide") for talk in talks(style) for word in normal(talk.text).split()
+    }
+    for file in folder.glob("*.json"):
+        for window in json.loads(file.read_text()):
+            known |= {word for said in window for word in normal(said["text"]).split()}
+    return known
+
+
+def row(
+    name: str, trained: str, lm: auricle.SpeechLM, given: list[tuple[str, Waveform]], new: set[str], llm: bool
+) -> None:
+    found = [hearers(lm, waveform, llm) for _, waveform in given]
+    for hearer in found[0]:
+        texts = [each[hearer] for each in found]
+        counts = [listening.word_errors(said, text) for (said, _), text in zip(given, texts, strict=True)]
+        right, total = recall([said for said, _ in given], texts, new)
+        share = f"{right}/{total} = {right / total:.3f}" if total else "-"
+        wer = interval([errors for _, errors in counts], [words for words, _ in counts])
+        print(f"| {name} | {trained} | {hearer} | {wer} | {share} |", flush=True)
+
+
+def human(wheel: Path) -> Iterator[tuple[str, tuple[str, Waveform]]]:
+    with zipfile.ZipFile(wheel) as archive:
+        for name, said in HUMAN.items():
+            samples, rate = soundfile.read(
+                BytesIO(archive.read(f"moonshine_voice/assets/{name}.wav")), dtype="float32"
+            )
+            yield name, (said, audio.load(samples, sampling_rate=rate))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sentences", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--voices-files", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="where the spoken sentences are kept")
-    parser.add_argument(
-        "--training-text", type=Path, help="folder of the speech shards, for words never trained on"
-    )
+    parser.add_argument("--training-text", type=Path, help="`features` of a run, for words never trained on")
     parser.add_argument("--voices", nargs="*", default=[*TRAINED, *UNSEEN])
-    parser.add_argument("--show", type=int, default=0)
+    parser.add_argument("--llm", action="store_true", help="also have the LLM transcribe")
+    parser.add_argument("--human", type=Path, help="the wheel moonshine-voice")
     options = parser.parse_args()
 
     lm = auricle.load("mini")
-    pieces = Pieces.load(Path(auricle.__file__).parent / "models/mini/weights/pieces.json")
     drawn = np.random.default_rng(options.seed).permutation(sentences())[: options.sentences]
     texts = [str(text) for text in drawn]
-    references = [normalize(text) for text in texts]
-    known: set[str] = set()
+    new = set[str]()
     if options.training_text:
-        for file in options.training_text.glob("*.safetensors"):
-            known |= {word for recording in load_shard(file) for word in normalize(recording.text).split()}
-    new = {w for text in references for w in text.split() if w not in known} if known else set()
-    words = sum(len(reference.split()) for reference in references)
-    unheard = f"{len(new)} words never trained on" if known else "words never trained on not looked for"
-    print(f"{len(texts)} sentences, {words} words, {unheard}")
-    print("| voice | trained on | word error (95 %) | recall of new words |\n|---|---|---|---|")
+        known = trained_words(options.training_text)
+        new = {word for text in texts for word in normal(text).split() if word not in known}
+    words = sum(len(normal(text).split()) for text in texts)
+    print(f"{len(texts)} sentences, {words} words, {len(new)} different words never trained on")
+    print("| voice | trained on | hearer | word error (95 %) | recall of new words |\n|---|---|---|---|---|")
     for name in options.voices:
-        heard = transcribe(lm, pieces, spoken(name, options.voices_files, texts, options.work))
-        counts = [jiwer.process_words(r, h) for r, h in zip(references, heard, strict=True)]
-        errors = [c.substitutions + c.deletions + c.insertions for c in counts]
-        low, high = interval(errors, [len(r.split()) for r in references])
-        right, total = recall(references, heard, new)
-        share = f"{right}/{total} = {right / total:.3f}" if total else "-"
-        wer = sum(errors) / sum(len(r.split()) for r in references)
-        print(
-            f"| {name} | {'yes' if name in TRAINED else 'no'} | {wer:.3f} ({low:.3f} to {high:.3f}) | {share} |",
-            flush=True,
-        )
-        for r, h in list(zip(references, heard, strict=True))[: options.show]:
-            print("  ref", r, "\n  hyp", h)
+        given = list(recordings(texts, spoken(name, options.voices_files, texts, options.work)))
+        row(name, "yes" if name in TRAINED else "no", lm, given, new, options.llm)
+    for name, one in human(options.human) if options.human else ():
+        row(f"human, {name}", "no", lm, [one], set(), options.llm)
 
 
 if __name__ == "__main__":

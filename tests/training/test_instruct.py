@@ -1,7 +1,11 @@
 """Stage two: what is heard and read, what is learned of it, and the LoRA that comes out."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
@@ -10,8 +14,8 @@ from auricle.models.mini import assembly
 from auricle.models.mini.adapter import AuricleMini
 from auricle.models.qwen2_audio import Qwen2Audio
 from auricle.synthesis import SpokenSentence, Turn
-from auricle.training.instruct import adapt, answer_loss, hear, instruct, read
-from auricle.training.lessons import IGNORED, Asked, Lessons, collate
+from auricle.training.instruct import adapt, answer_loss, choice_loss, hear, instruct, read
+from auricle.training.lessons import Asked, Lessons, collate
 from auricle.training.loop import Schedule
 from auricle.training.recordings import save_shard, shard_path
 from auricle.training.talks import Question, Talk
@@ -70,13 +74,38 @@ def batch_of(lm, lessons):
 
 
 @torch.no_grad()
-def test_the_loss_is_that_of_the_answers(lm, shard):
-    batch = batch_of(lm, hear(lm, shard))
-    labels = batch["labels"]
-    given = {name: value for name, value in batch.items() if name != "labels"}
-    logits = lm.model.get_output_embeddings()(lm.model.get_decoder()(**given).last_hidden_state)
-    expected = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
-    torch.testing.assert_close(answer_loss(lm)(lm.model.get_decoder(), batch), expected)
+def test_the_loss_is_that_of_the_right_answers_and_of_the_choice(lm, shard):
+    lessons = hear(lm, shard)
+    nats, choices = list[Tensor](), list[Tensor]()
+    for lesson in lessons:
+        for asked in lesson.asked:
+            prompt = lm.prompt(lesson.tokens, lm.query(asked.question))
+            scores = list[Tensor]()
+            for answer in (asked.answer, *asked.wrong):
+                ids = lm.answer_ids(answer[0].upper() + answer[1:])
+                read = torch.cat([prompt.embeds, lm.embed(ids[:-1])[None]], 1)
+                logits = lm.logits(replace(prompt, embeds=read))[-len(ids) :]
+                each = functional.cross_entropy(logits, ids, reduction="none")
+                scores.append(-each.mean())
+                nats += [each] if answer == asked.answer else []
+            if asked.wrong:
+                choices.append(-torch.stack(scores).log_softmax(0)[0])
+    assert len(choices) == 1
+    expected = torch.cat(nats).mean() + torch.stack(choices).mean()
+    torch.testing.assert_close(answer_loss(lm)(lm.model.get_decoder(), batch_of(lm, lessons)), expected)
+
+
+def test_the_choice_is_by_mean_likelihood():
+    # Question 1: the right answer has 1 nat a token, the wrong ones 3 and 2; question 2 has no wrong answers; in
+    # the next row the wrong answer is likelier.
+    nats = torch.tensor([0.5, 1.5, 3.0, 2.0, 2.0, 2.0, 9.0, 4.0, 1.0])
+    rows = torch.tensor([0, 0, 0, 0, 0, 0, 0, 1, 1])
+    questions = torch.tensor([1, 1, 1, 1, 1, 1, 2, 1, 1])
+    answers = torch.tensor([1, 1, 2, 3, 3, 3, 1, 1, 2])
+    expected = (math.log(1 + math.exp(-2) + math.exp(-1)) + math.log(1 + math.exp(3))) / 2
+    assert float(choice_loss(nats, rows, questions, answers)) == pytest.approx(expected)
+    alone = questions == 2
+    assert choice_loss(*(each[alone] for each in (nats, rows, questions, answers))) == 0
 
 
 @peft_warns

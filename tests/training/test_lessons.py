@@ -1,4 +1,4 @@
-"""Lessons: branches behind one prefix read as prompts asked alone, and what is drawn is drawn again the same."""
+"""Lessons: every answer of the tree reads as its prompt asked alone, and what is drawn is drawn again the same."""
 
 from collections import Counter
 from dataclasses import replace
@@ -16,6 +16,7 @@ from auricle.training.lessons import (
     IGNORED,
     LISTED,
     Asked,
+    Form,
     Lesson,
     Lessons,
     collate,
@@ -30,10 +31,10 @@ from fakes import random_tokens
 from models import tiny, tiny_mini
 
 END = 2
-QUESTIONS = [
-    ("Where does the boat lie?", (), "In the harbor"),
-    ("What is decided?", ("A boat", "The meeting", "The harbor"), "B"),
-    ("Who?", (), "D"),
+FORMS = [
+    Form("Where does the boat lie?", ("In the harbor", "The sea", "Anna's meeting")),
+    Form("What is decided?", ("B", "A"), ("A boat", "The meeting", "The harbor")),
+    Form("Who?", ("D",)),
 ]
 ASKED = (Asked("Where?", "the harbor", ("a boat", "a lamp", "the sea")), Asked("Who?", "anna"))
 
@@ -52,55 +53,51 @@ def tokens(count, seed=0):
     return random_tokens(count, dim=32, seed=seed)
 
 
-def answers(made):
-    """The labels of every branch that are learned."""
+def right_answers(made):
+    """The labels of the right answer to every question."""
     return [
-        made.labels[(made.branches == number) & (made.labels != IGNORED)]
-        for number in range(1, int(made.branches.max()) + 1)
+        made.labels[(made.questions == number) & (made.answers == 1)]
+        for number in range(1, int(made.questions.max()) + 1)
     ]
 
 
 @torch.no_grad()
-def test_every_branch_reads_as_its_prompt_asked_alone(lm):
+def test_every_answer_reads_as_its_prompt_asked_alone(lm):
     """Also where the batch's other example is longer, so that there is padding."""
     heard = [tokens(7), tokens(30, seed=1)]
-    made = [example(lm, heard[0], QUESTIONS), example(lm, heard[1], QUESTIONS[::-1])]
+    made = [example(lm, heard[0], FORMS), example(lm, heard[1], FORMS[::-1])]
     batch = collate(made)
-    labels = batch.pop("labels")
+    labels, questions, answers = (batch.pop(name) for name in ("labels", "questions", "answers"))
     assert len(made[0].embeds) < len(made[1].embeds) == labels.shape[1]
     batch["position_ids"] = lm.axes(batch["position_ids"])
     states = lm.model.get_decoder()(**batch, use_cache=False).last_hidden_state
     found = lm.model.get_output_embeddings()(states)
     assert found.isfinite().all()
-    for row, speech, asked in zip(range(2), heard, (QUESTIONS, QUESTIONS[::-1]), strict=True):
-        branches = made[row].branches
-        for number, (question, listed, answer) in enumerate(asked, 1):
-            prompt = lm.prompt(speech, lm.query(question), listed or None)
-            ids = lm.answer_ids(answer)
-            alone = lm.logits(replace(prompt, embeds=torch.cat([prompt.embeds, lm.embed(ids[:-1])[None]], 1)))
-            shared = int((branches == 0).sum())
-            own = (branches == number).nonzero()[:, 0]
-            torch.testing.assert_close(found[row, :shared], alone[:shared], atol=1e-4, rtol=1e-4)
-            torch.testing.assert_close(found[row, own], alone[shared:], atol=1e-4, rtol=1e-4)
-            # What is learned is what follows in the prompt asked alone: the answer, then its end.
-            expected = torch.full((len(own),), IGNORED)
-            expected[-len(ids) :] = ids
-            assert torch.equal(labels[row, own], expected)
-        assert (labels[row, : len(branches)][branches == 0] == IGNORED).all()
-        assert (labels[row, len(branches) :] == IGNORED).all()
+    for row, speech, forms in zip(range(2), heard, (FORMS, FORMS[::-1]), strict=True):
+        for question, form in enumerate(forms, 1):
+            prompt = lm.prompt(speech, lm.query(form.question), form.listed or None)
+            for answer, said in enumerate(form.answers, 1):
+                ids = lm.answer_ids(said)
+                alone = lm.logits(replace(prompt, embeds=torch.cat([prompt.embeds, lm.embed(ids[:-1])[None]], 1)))
+                own = (questions[row] == question) & (answers[row] == answer)
+                path = (questions[row] == 0) | ((questions[row] == question) & (answers[row] == 0)) | own
+                torch.testing.assert_close(found[row, path], alone, atol=1e-4, rtol=1e-4)
+                # What is learned is what follows in the prompt asked alone: the answer, then its end.
+                assert torch.equal(labels[row, own], ids)
+    assert torch.equal(labels == IGNORED, answers == 0)
 
 
 def test_labels_are_the_answer_and_its_end(lm):
-    made = example(lm, tokens(5), QUESTIONS)
-    for ids, (_, _, answer) in zip(answers(made), QUESTIONS, strict=True):
+    made = example(lm, tokens(5), FORMS)
+    for ids, form in zip(right_answers(made), FORMS, strict=True):
         assert ids[-1] == END
-        assert lm.processor.tokenizer.decode(ids[:-1]) == answer
+        assert lm.processor.tokenizer.decode(ids[:-1]) == form.answers[0]
 
 
 def test_without_speech_nothing_is_shared(lm):
-    made = example(lm, tokens(0), QUESTIONS[:2])
-    assert (made.branches > 0).all()
-    assert len(answers(made)) == 2
+    made = example(lm, tokens(0), FORMS[:2])
+    assert (made.questions > 0).all()
+    assert len(right_answers(made)) == 2
 
 
 def test_questions_stand_behind_the_speech(lm, monkeypatch):
@@ -112,17 +109,21 @@ def test_questions_stand_behind_the_speech(lm, monkeypatch):
 
     monkeypatch.setattr(lm, "prompt", swapped)
     with pytest.raises(TrainingError, match="prompts differ before their speech"):
-        example(lm, tokens(5), QUESTIONS)
+        example(lm, tokens(5), FORMS)
 
 
 def test_visible():
-    branches = torch.tensor([[0, 0, 1, 1, 1, 2, 2, -1], [0, 1, 2, 2, 3, -1, -1, -1], [1, 1, 2, 2, 2, 3, 3, 3]])
-    found = visible(branches)
-    for one, seen in zip(branches.tolist(), found.tolist(), strict=True):
-        for i, reader in enumerate(one):
-            for j, read in enumerate(one):
-                expected = i == j if reader == -1 else j <= i and read in (0, reader)
-                assert seen[i][j] == expected, (i, j)
+    # Recording, two questions of which the first has two answers, padding.
+    questions = torch.tensor([[0, 0, 1, 1, 1, 1, 1, 2, 2, -1], [1, 1, 1, 2, 2, 2, 2, -1, -1, -1]])
+    answers = torch.tensor([[0, 0, 0, 1, 1, 2, 2, 0, 1, 0], [0, 0, 1, 0, 1, 2, 3, 0, 0, 0]])
+    found = visible(questions, answers)
+    for row in range(2):
+        tree = list(zip(questions[row].tolist(), answers[row].tolist(), strict=True))
+        for i, (question, answer) in enumerate(tree):
+            for j, read in enumerate(tree):
+                leads = read[0] == 0 or read in ((question, 0), (question, answer))
+                expected = i == j if question == -1 else j <= i and leads
+                assert found[row, i, j] == expected, (row, i, j)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
@@ -198,7 +199,7 @@ def test_lessons_are_joined_and_thinned(lm):
     before = int(lm.prompt(tokens(1), lm.query("Who?")).audio[0])
     kinds = Counter()
     for lesson, made in zip(given, (data[i] for i in range(len(data))), strict=True):
-        read = made.embeds[before : int((made.branches == 0).sum())]
+        read = made.embeds[before : int((made.questions == 0).sum())]
         spoken, own = read[(read != 0).any(1)], lesson.tokens.embeds[1::2]
         starts = [i for i in range(len(spoken)) if torch.equal(spoken[i : i + len(own)], own)]
         assert len(starts) == 1
@@ -206,6 +207,15 @@ def test_lessons_are_joined_and_thinned(lm):
         kinds["thinned"] += len(read) < 2 * len(spoken) - 3
     assert 4 <= kinds["joined"] <= 22
     assert 12 <= kinds["thinned"] <= 36
+
+
+def said(lm, made, question):
+    """A question's answers, the right one first."""
+    ours = made.questions == question
+    labels = [
+        made.labels[ours & (made.answers == number)] for number in range(1, int(made.answers[ours].max()) + 1)
+    ]
+    return [lm.processor.tokenizer.decode(ids[:-1]) for ids in labels]
 
 
 def test_listed_choices_are_answered_by_a_letter(lm, monkeypatch):
@@ -216,14 +226,16 @@ def test_listed_choices_are_answered_by_a_letter(lm, monkeypatch):
     for i in range(len(data)):
         seen.clear()
         made = data[i]
-        for (question, listed), ids in zip(seen, answers(made), strict=True):
-            answer = lm.processor.tokenizer.decode(ids[:-1])
+        for number, (question, listed) in enumerate(seen, 1):
+            answer, *wrong = said(lm, made, number)
             if listed is None:
                 assert answer == {"Where?": "The harbor", "Who?": "Anna"}[question]
+                assert wrong == {"Where?": ["A boat", "A lamp", "The sea"], "Who?": []}[question]
             else:
                 assert question == "Where?"
                 assert sorted(listed) == ["A boat", "A lamp", "The harbor", "The sea"]
                 assert answer == letter(listed.index("The harbor"))
+                assert sorted([answer, *wrong]) == list("ABCD")
             letters[answer if listed else question] += 1
     assert letters["Who?"] == 40
     assert len(set(letters) & set("ABCD")) >= 3

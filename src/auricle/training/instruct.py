@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
@@ -77,14 +77,47 @@ def instruct(
 
 
 def answer_loss(lm: HuggingFaceSpeechLM) -> Callable[[nn.Module, dict[str, Any]], Float[Tensor, ""]]:
-    """The loss of a batch: negative log-likelihood of the answers' tokens, in nats a token."""
+    """The loss of a batch: to say the right answers, and to choose them among the wrong ones, in nats."""
     head: nn.Module = lm.model.get_output_embeddings()
 
     def loss(decoder: nn.Module, batch: dict[str, Any]) -> Float[Tensor, ""]:
-        labels: Tensor = batch.pop("labels")
-        states = decoder(**{**batch, "position_ids": lm.axes(batch["position_ids"])}, use_cache=False)
-        learned = labels != IGNORED
-        logits: Tensor = head(states.last_hidden_state[learned].to(next(head.parameters()).dtype))
-        return F.cross_entropy(logits.float(), labels[learned])
+        given = {name: batch[name] for name in ("inputs_embeds", "attention_mask")}
+        states = decoder(**given, position_ids=lm.axes(batch["position_ids"]), use_cache=False).last_hidden_state
+        learned = batch["labels"] != IGNORED
+        logits: Tensor = head(states[learned].to(next(head.parameters()).dtype))
+        nats = F.cross_entropy(logits.float(), batch["labels"][learned], reduction="none")
+        rows = learned.nonzero()[:, 0]
+        answers = batch["answers"][learned]
+        chosen = choice_loss(nats, rows, batch["questions"][learned], answers)
+        return nats[answers == 1].mean() + chosen
 
     return loss
+
+
+def choice_loss(
+    nats: Float[Tensor, "tokens"],
+    rows: Int[Tensor, "tokens"],
+    questions: Int[Tensor, "tokens"],
+    answers: Int[Tensor, "tokens"],
+) -> Float[Tensor, ""]:
+    """How far the right answers are from being chosen by mean log-likelihood, as benchmarks score choices.
+
+    Args:
+        nats: negative log-likelihood of every token of an answer.
+        rows: of the batch, in which the token stands.
+        questions: of the row, from 1.
+        answers: of the question: 1 is the right one.
+
+    Returns:
+        Negative log-likelihood of the right answer by the softmax over each question's answers, in nats a question;
+        questions without wrong answers do not count.
+    """
+    shape = (int(rows.max()) + 1, int(questions.max()) + 1, int(answers.max()) + 1)
+    place = (rows, questions, answers)
+    total = nats.new_zeros(shape).index_put(place, nats, accumulate=True)
+    count = nats.new_zeros(shape).index_put(place, torch.ones_like(nats), accumulate=True)
+    scores = torch.where(count > 0, -total / count.clamp(min=1), -torch.inf)[..., 1:]
+    several = (count[..., 1:] > 0).sum(-1) > 1
+    if not several.any():
+        return nats.new_zeros(())
+    return F.cross_entropy(scores[several], torch.zeros_like(scores[several][:, 0], dtype=torch.long))

@@ -1,12 +1,13 @@
 """Lessons: what a Speech LLM reads of a recording, and what is asked about it.
 
-A lesson's questions share the recording: they are branches behind one prefix, each of which sees the prefix and
-itself alone, so that the LLM reads a recording once for all its questions, and each as if it were asked alone.
+A lesson is a tree: the recording is the trunk, its questions are branches, and each question's answers, the right
+one and wrong ones, are twigs. A token sees what leads to it from the trunk, so that the LLM reads a recording once
+for all its questions and a question once for all its answers, and each as if it stood alone.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from random import Random
 
@@ -36,7 +37,7 @@ class Asked:
     Attributes:
         question: what is asked.
         answer: what is to be answered.
-        wrong: other choices; without them, none are ever listed.
+        wrong: other choices, to be told from the answer; without them, none are ever listed.
     """
 
     question: str
@@ -57,16 +58,33 @@ class Example:
     """A lesson as the LLM reads it.
 
     Attributes:
-        embeds: the prefix, then the branches.
-        positions: of every token; each branch goes on behind the prefix.
-        branches: 0 for the prefix, then 1, 2, ...
+        embeds: the recording, then every question and its answers.
+        positions: of every token; questions go on behind the recording, answers behind their question.
+        questions: 0 for the recording, then 1, 2, ...
+        answers: 0 for what is no answer, 1 for the right answer to a question, then 2, 3, ... for wrong ones.
         labels: the token that every token is to predict.
     """
 
     embeds: Float[Tensor, "tokens dim"]
     positions: Int[Tensor, "tokens"]
-    branches: Int[Tensor, "tokens"]
+    questions: Int[Tensor, "tokens"]
+    answers: Int[Tensor, "tokens"]
     labels: Int[Tensor, "tokens"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a question is put.
+
+    Attributes:
+        question: what is asked.
+        answers: the right one, then wrong ones to be told from it.
+        listed: choices in the prompt.
+    """
+
+    question: str
+    answers: tuple[str, ...]
+    listed: tuple[str, ...] = ()
 
 
 class Lessons(Examples[Example]):
@@ -132,60 +150,77 @@ def without_silence(embeds: Float[Tensor, "audio dim"], share: float, seed: int)
     return (~silent | (drawn < share)).nonzero()[:, 0]
 
 
-def example(
-    lm: HuggingFaceSpeechLM, tokens: AudioTokens, questions: Sequence[tuple[str, tuple[str, ...], str]]
-) -> Example:
-    """The prompts of a recording's questions, each with its answer, as branches behind what they share.
+def example(lm: HuggingFaceSpeechLM, tokens: AudioTokens, forms: Sequence[Form]) -> Example:
+    """The prompts of a recording's questions, with their answers, as a tree.
 
     Args:
         lm: whose prompts they are.
         tokens: of the recording.
-        questions: each with the choices to list, which may be none, and the answer.
+        forms: the questions.
 
     Raises:
         TrainingError: the model's prompt does not have the speech before the question.
     """
-    prompts = [lm.prompt(tokens, lm.query(question), listed or None) for question, listed, _ in questions]
+    prompts = [lm.prompt(tokens, lm.query(form.question), form.listed or None) for form in forms]
     shared = int(prompts[0].audio[-1]) + 1 if len(tokens) else 0
     prefix = prompts[0].embeds[0, :shared]
-    embeds, positions, branches = [prefix], [torch.arange(shared)], [torch.zeros(shared, dtype=torch.long)]
-    labels = [torch.full((shared,), IGNORED)]
-    for number, (prompt, (_, _, answer)) in enumerate(zip(prompts, questions, strict=True), 1):
+    parts = [_part(prefix, 0, 0, 0)]
+    for number, (prompt, form) in enumerate(zip(prompts, forms, strict=True), 1):
         if not torch.equal(prompt.embeds[0, :shared], prefix):
             raise TrainingError(f"{lm.name}'s prompts differ before their speech; questions must stand behind it.")
-        text, ids = prompt.embeds[0, shared:], lm.answer_ids(answer)
-        embeds += [text, lm.embed(ids[:-1])]
-        length = len(text) + len(ids) - 1
-        positions.append(torch.arange(shared, shared + length))
-        branches.append(torch.full((length,), number))
-        labels.append(torch.cat([torch.full((len(text) - 1,), IGNORED), ids.cpu()]))
-    return Example(torch.cat(embeds).cpu(), torch.cat(positions), torch.cat(branches), torch.cat(labels))
+        text, last = prompt.embeds[0, shared:-1], prompt.embeds[0, -1:]
+        parts.append(_part(text, shared, number, 0))
+        for answer, said in enumerate(form.answers, 1):
+            ids = lm.answer_ids(said)
+            read = torch.cat([last, lm.embed(ids[:-1])])  # the prompt's last token predicts each answer's first
+            parts.append(_part(read, shared + len(text), number, answer, ids))
+    return Example(*(torch.cat([getattr(part, each.name) for part in parts]) for each in fields(Example)))
+
+
+def _part(
+    embeds: Float[Tensor, "tokens dim"],
+    start: int,
+    question: int,
+    answer: int,
+    labels: Int[Tensor, "tokens"] | None = None,
+) -> Example:
+    ones = torch.ones(len(embeds), dtype=torch.long)
+    ids = IGNORED * ones if labels is None else labels.cpu()
+    return Example(embeds.cpu(), start + torch.arange(len(embeds)), question * ones, answer * ones, ids)
 
 
 def collate(examples: list[Example]) -> dict[str, Tensor]:
     """Pads lessons to the longest; what may see what becomes a mask."""
-    pad = torch.nn.utils.rnn.pad_sequence
-    branches = pad([each.branches for each in examples], batch_first=True, padding_value=-1)
-    labels = pad([each.labels for each in examples], batch_first=True, padding_value=IGNORED)
+
+    def padded(name: str, value: int) -> Tensor:
+        each = [getattr(example, name) for example in examples]
+        return torch.nn.utils.rnn.pad_sequence(each, batch_first=True, padding_value=value)
+
+    questions, answers = padded("questions", -1), padded("answers", 0)
     return {
-        "inputs_embeds": pad([each.embeds for each in examples], batch_first=True),
-        "position_ids": pad([each.positions for each in examples], batch_first=True),
-        "attention_mask": visible(branches)[:, None],
-        "labels": labels,
+        "inputs_embeds": padded("embeds", 0),
+        "position_ids": padded("positions", 0),
+        "attention_mask": visible(questions, answers)[:, None],
+        "labels": padded("labels", IGNORED),
+        "questions": questions,
+        "answers": answers,
     }
 
 
-def visible(branches: Int[Tensor, "batch tokens"]) -> Bool[Tensor, "batch tokens tokens"]:
-    """Whether a token (row) sees another (column): those before it in the prefix and in its own branch.
+def visible(
+    questions: Int[Tensor, "batch tokens"], answers: Int[Tensor, "batch tokens"]
+) -> Bool[Tensor, "batch tokens tokens"]:
+    """Whether a token (row) sees another (column): those before it that lead to it.
 
-    Padding (-1) sees itself alone, since a row without anything to see has no softmax.
+    Padding (question -1) sees itself alone, since a row without anything to see has no softmax.
     """
-    tokens = branches.shape[1]
+    tokens = questions.shape[1]
     before = torch.ones(tokens, tokens, dtype=torch.bool).tril()
-    same = branches[:, :, None] == branches[:, None, :]
-    prefix = (branches == 0)[:, None, :] & (branches >= 0)[:, :, None]
-    real = (branches >= 0)[:, :, None] | torch.eye(tokens, dtype=torch.bool)
-    return before & (same | prefix) & real
+    same_question = questions[:, :, None] == questions[:, None, :]
+    same_answer = (answers[:, :, None] == answers[:, None, :]) | (answers == 0)[:, None, :]
+    recording = (questions == 0)[:, None, :]
+    real = (questions >= 0)[:, :, None] | torch.eye(tokens, dtype=torch.bool)
+    return before & (recording | (same_question & same_answer)) & real
 
 
 def save_lessons(path: Path, lessons: Sequence[Lesson]) -> None:
@@ -213,13 +248,15 @@ def load_lessons(path: Path) -> list[Lesson]:
     ]
 
 
-def _form(asked: Asked, rng: Random) -> tuple[str, tuple[str, ...], str]:
-    """The question, the choices that are listed with it, and the answer: a letter if any are."""
+def _form(asked: Asked, rng: Random) -> Form:
+    """A question as it is, or with its choices listed, of which a letter is the answer."""
+    answers = tuple(map(_capital, (asked.answer, *asked.wrong)))
     if not asked.wrong or rng.random() >= LISTED:
-        return asked.question, (), _capital(asked.answer)
-    listed = [asked.answer, *asked.wrong]
-    rng.shuffle(listed)
-    return asked.question, tuple(map(_capital, listed)), letter(listed.index(asked.answer))
+        return Form(asked.question, answers)
+    listed = rng.sample(answers, len(answers))
+    right = letter(listed.index(answers[0]))
+    wrong = (letter(i) for i in range(len(listed)) if letter(i) != right)
+    return Form(asked.question, (right, *wrong), tuple(listed))
 
 
 def _capital(answer: str) -> str:

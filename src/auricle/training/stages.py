@@ -34,6 +34,7 @@ from auricle.training.recordings import SpeechRecipe
 from auricle.training.talks import Style, talks
 
 STYLES: tuple[Style, ...] = ("plain", "dense", "wide")
+VALIDATED = 60  # talks that each evaluation reads, about 250 questions
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class InstructRecipe:
 
 
 Recipe = TypeVar("Recipe", AlignRecipe, InstructRecipe)
+Item = TypeVar("Item")
 
 
 def recipe(kind: type[Recipe], config: Path | None, given: Mapping[str, Any]) -> Recipe:
@@ -160,7 +162,9 @@ def run_instruct(data: Path, output: Path, model: str, given: InstructRecipe, op
     train = [lesson for lesson in heard if lesson.asked[0].question not in held]
     train += given.read * [lesson for style in STYLES for lesson in instruct.read(lm, talks(style))]
     train += _invented(lm, given)
-    kept = [lesson for style in STYLES for lesson in instruct.read(lm, talks(style, validation=True))]
+    kept = instruct.read(
+        lm, spread([talk for style in STYLES for talk in talks(style, validation=True)], VALIDATED)
+    )
     decoder = instruct.adapt(lm, given.rank, given.schedule.seed)
     instruct.instruct(lm, decoder, train, kept, output / "instruct", given.schedule)
     if PartialState().is_main_process:
@@ -209,6 +213,11 @@ def _note(output: Path, given: AlignRecipe | InstructRecipe) -> None:
     """What a stage was trained with stays with its weights, in the form that `recipe` reads."""
     name = "align" if isinstance(given, AlignRecipe) else "instruct"
     write_text(output / f"{name}.json", json.dumps(asdict(given), indent=2))
+
+
+def spread(items: Sequence[Item], count: int) -> Sequence[Item]:
+    """At most `count` items, evenly spread over all."""
+    return items[:: max(1, -(-len(items) // count))]
 
 
 def _names(kind: type[Any]) -> set[str]:
