@@ -37,12 +37,15 @@ TRAINED = ("flite/slt", "flite/awb", "flite/rms", "flite/kal16", "piper/joe", "e
 UNSEEN = ("kokoro/jf_alpha", "kokoro/jm_kumo")
 PAUSE = 0.4  # seconds between sentences
 HUMAN = {  # what is said in the wheel's recordings whose text is known
-    "two_cities": "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age "
-    "of foolishness, it was the epoch of belief, it was the epoch of incredulity, it was the season of light, it "
-    "was the season of darkness, it was the spring of hope, it was the winter of despair, we had everything before us, "
-    "we had nothing before us, we were all going direct to heaven, we were all going direct the other way. In "
-    "short, the period was so far like the present period, that some of its noisiest authorities insisted on its "
-    "being received, for good or for evil, in the superlative degree of comparison only.",
+    "two_cities": (
+        "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of "
+        "foolishness, it was the epoch of belief, it was the epoch of incredulity, it was the season of light, it "
+        "was the season of darkness, it was the spring of hope, it was the winter of despair, we had everything "
+        "before us, we had nothing before us, we were all going direct to heaven, we were all going direct the "
+        "other way. In short, the period was so far like the present period, that some of its noisiest "
+        "authorities insisted on its being received, for good or for evil, in the superlative degree of "
+        "comparison only."
+    ),
     "beckett": "Ever tried. Ever failed. No matter. Try again. Fail again. Fail better.",
 }
 
