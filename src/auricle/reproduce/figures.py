@@ -100,8 +100,7 @@ def figure3(scored: Result) -> tuple[Figure, Table]:
     Raises:
         OptionError: the model answers every sample right from its first 30 s, so that no part is hard.
     """
-    own = {each.name for each in figure3_methods()}  # Table 1 may share the log
-    records = [record for record in scored.records if record.method in own]
+    records = metrics.of(scored.records, [each.name for each in figure3_methods()])  # Table 1 may share the log
     hard = metrics.by_method(metrics.hard(records))
     if not hard:
         raise OptionError(f"{scored.run.model} answers every sample from its first 30 s; there is no hard part.")

@@ -25,8 +25,7 @@ def table1(scored: Result, costs: Sequence[Row]) -> Table:
         scored: a run with `table1_methods`.
         costs: of prompts with all speech, with 30 s, and at each rate, from `auricle.profiling`.
     """
-    own = {each.name for each in table1_methods()}  # Figure 3 may share the log
-    mine = [record for record in scored.records if record.method in own]
+    mine = metrics.of(scored.records, [each.name for each in table1_methods()])  # Figure 3 may share the log
     hard = metrics.by_method(metrics.hard(mine))
     everything = metrics.by_method(mine)
     cost = {_rate_of(row): row for row in costs}
