@@ -11,6 +11,7 @@ import auricle
 from auricle.audio import SAMPLE_RATE
 from auricle.training.voicing import VOICES
 from fakes import FakeSpeechLM
+from sets import write_spiral
 from training.fake_speech import fake_voice
 
 BENCH = Path(__file__).parent.parent / "bench"
@@ -105,6 +106,25 @@ def test_retrieval_runs(retrieval, what, monkeypatch, tmp_path, capsys):
     assert [float(cell[1]) for cell in cells] == pytest.approx([1.0, 0.4, 0.4], abs=0.01)
     if what == "recall":
         assert cells[0][2] == "1.000"
+
+
+def test_kept_words_counts_what_is_kept(monkeypatch, tmp_path, capsys):
+    """The fake's tokens are all different, so that one of them counts as the blank and all others as words."""
+    monkeypatch.setattr(auricle, "load", lambda _: FakeSpeechLM())
+    monkeypatch.setattr(
+        "sys.argv", ["kept_words.py", "--data", str(write_spiral(tmp_path, 2, seconds=20.0)), "--step", "1"]
+    )
+    module("kept_words").main()
+    head, _, _, _, _, *rows = capsys.readouterr().out.splitlines()
+    assert head.startswith("2 samples; ")
+    cells = {row[0]: row[1:] for row in (line.strip("| ").split(" | ") for line in rows)}
+    assert {"full", "first30", "phase 1 0.2", "phase 2 0.8", "random-crop 0.4"} <= cells.keys()
+    assert cells["full"][:3] == ["1.000"] * 3
+    tokens, words, _, among, distinct = map(float, cells["random-pieces 0.6"])
+    assert tokens == pytest.approx(0.4, abs=0.02)
+    assert words == pytest.approx(tokens, abs=0.02)
+    assert among > 0.97
+    assert distinct == pytest.approx(tokens * float(cells["full"][4]), abs=1)
 
 
 def test_every_method_of_the_table_is_made(retrieval):

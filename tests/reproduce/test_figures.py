@@ -9,7 +9,7 @@ from auricle.pruning.random_pieces import RandomPieces
 from auricle.pruning.similarity import relevance
 from auricle.pruning.speechprune import SpeechPrune
 from auricle.reproduce.figures import figure2, figure3, figure3_methods, project
-from auricle.reproduce.tables import table1_methods
+from auricle.reproduce.tables import table1, table1_methods
 from evaluation.records import record
 from fakes import FakeSpeechLM, random_tokens
 
@@ -46,16 +46,28 @@ def test_too_few_tokens_to_project():
         project(lm, random_tokens(5), lm.query("Who?"), PRUNERS, seed=0)
 
 
-def scored(folder, right):
+def scored(folder, right, methods=None):
     with Log(folder, Run("fake", "spiral", "", "loglikelihood")) as log:
         for i in range(12):
             log.write(
                 *(
                     record(f"s{i}", each.name, right(i, each.name), pruning_rate=each.pruning_rate)
-                    for each in figure3_methods()
+                    for each in methods or figure3_methods()
                 )
             )
     return result(folder)
+
+
+def test_table1_and_figure3_share_a_log(tmp_path):
+    """Both ask some methods alike; each shows its own."""
+
+    def right(i, name):
+        return i % 2 == 0 if name == "first30" else i % 3 == 0
+
+    all_methods = tuple({each.name: each for each in (*table1_methods(), *figure3_methods())}.values())
+    both = scored(tmp_path / "both", right, all_methods)
+    assert figure3(both)[1].rows == figure3(scored(tmp_path / "own", right))[1].rows
+    assert table1(both, ()).rows == table1(scored(tmp_path / "table", right, table1_methods()), ()).rows
 
 
 def test_figure3_compares_the_phases_on_the_hard_part(tmp_path):

@@ -179,6 +179,11 @@ def positions_of(records: Sequence[Record]) -> dict[str, float]:
     return {record.sample: record.position for record in records if record.position is not None}
 
 
+def of(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
+    """The records of some methods, in the order of their names."""
+    return sorted((each for each in records if each.method in names), key=lambda each: names.index(each.method))
+
+
 def hard(records: Sequence[Record]) -> list[Record]:
     """The samples that `first30` gets wrong: SPIRAL-H as this model defines it (the paper's section 1.2).
 

@@ -100,15 +100,16 @@ def figure3(scored: Result) -> tuple[Figure, Table]:
     Raises:
         OptionError: the model answers every sample right from its first 30 s, so that no part is hard.
     """
-    hard = metrics.by_method(metrics.hard(scored.records))
+    records = metrics.of(scored.records, [each.name for each in figure3_methods()])  # Table 1 may share the log
+    hard = metrics.by_method(metrics.hard(records))
     if not hard:
         raise OptionError(f"{scored.run.model} answers every sample from its first 30 s; there is no hard part.")
-    whole = metrics.by_method(scored.records)
+    whole = metrics.by_method(records)
     lines: dict[str, list[tuple[float, metrics.Estimate]]] = {}
     rows = []
-    for name, records in hard.items():
-        rate = records[0].pruning_rate
-        on_hard, on_all = metrics.row(name, records), metrics.row(name, whole[name])
+    for name, asked in hard.items():
+        rate = asked[0].pruning_rate
+        on_hard, on_all = metrics.row(name, asked), metrics.row(name, whole[name])
         if rate is not None:
             lines.setdefault(name.rsplit(" ", 1)[0], []).append((rate, on_hard.accuracy))
         recall = "" if on_all.recall is None else str(on_all.recall)
