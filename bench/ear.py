@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import get_args
 
 import jiwer
 import numpy as np
@@ -30,7 +31,7 @@ from auricle.models.mini.connector import ALPHABET, LETTERS
 from auricle.spiral import listening
 from auricle.synthesis import voice
 from auricle.synthesis.dialogue import resample, trim
-from auricle.training.talks import talks
+from auricle.training.talks import Style, talks
 
 DATA = Path(__file__).parent.parent / "data/sir/authored.jsonl"
 TRAINED = ("flite/slt", "flite/awb", "flite/rms", "flite/kal16", "piper/joe", "espeak/en-us")
@@ -134,9 +135,7 @@ def normal(text: str) -> str:
 
 def trained_words(folder: Path) -> set[str]:
     """Of the written talks and of everything that was spoken for the connector."""
-    known = {
-        word for style in ("plain", "dense", "wide") for talk in talks(style) for word in normal(talk.text).split()
-    }
+    known = {word for style in get_args(Style) for talk in talks(style) for word in normal(talk.text).split()}
     for file in folder.glob("*.json"):
         for window in json.loads(file.read_text()):
             known |= {word for said in window for word in normal(said["text"]).split()}

@@ -62,9 +62,29 @@ def test_the_interval_of_the_ear_holds_the_rate(ear):
     rng = np.random.default_rng(0)
     words = rng.integers(5, 20, 60)
     errors = rng.binomial(words, 0.2)
-    low, high = ear.interval(errors.tolist(), words.tolist())
-    assert low < errors.sum() / words.sum() < high
+    text = ear.interval(errors.tolist(), words.tolist())
+    rate, low, high = (float(word.strip("()")) for word in text.replace(" to ", " ").split())
+    assert rate == pytest.approx(errors.sum() / words.sum(), abs=6e-4)
+    assert low < rate < high
     assert 0.05 < high - low < 0.15
+    assert ear.interval([0, 0], [3, 4]) == "0.000"
+    assert ear.interval([1], [4]) == "0.250"
+
+
+def test_the_ear_hears_all_sentences_in_recordings(ear):
+    texts, waveforms = [str(i) for i in range(9)], [np.full(SAMPLE_RATE * 6, 0.1 + i, np.float32) for i in range(9)]
+    said, heard = zip(*ear.recordings(texts, waveforms), strict=True)
+    assert said == ("0 1 2 3", "4 5 6 7", "8")
+    assert [len(each) / SAMPLE_RATE for each in heard] == pytest.approx([25.6, 25.6, 6.4])
+    whole = np.concatenate(heard)
+    np.testing.assert_array_equal(whole[whole > 0], np.concatenate(waveforms))
+
+
+def test_words_of_training_are_known(ear, tmp_path):
+    (tmp_path / "shard-0000.json").write_text(json.dumps([[{"text": "A Quizzacious lamp.", "start": 0, "end": 1}]]))
+    known = ear.trained_words(tmp_path)
+    assert {"quizzacious", "lamp", "the"} <= known
+    assert "quizzacious" not in ear.trained_words(tmp_path / "nothing")
 
 
 def test_the_interval_of_retrieval(retrieval):

@@ -75,7 +75,7 @@ def test_every_talk_can_be_read_aloud_and_asked(every):
             assert all(re.fullmatch(r"[A-Za-z .,?!;'-]+", text) for text in (question.question, *choices)), question
 
 
-@pytest.mark.parametrize(("style", "questions"), [("plain", 5), ("dense", 5), ("wide", 3)])
+@pytest.mark.parametrize(("style", "questions"), [("plain", 5), ("dense", 5), ("wide", 3), ("hard", 5)])
 def test_questions_of_each_style(style, questions):
     assert len(of(style)) > 100
     assert {len(talk.questions) for talk in of(style)} == {questions}

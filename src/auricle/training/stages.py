@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 from accelerate import PartialState
@@ -33,7 +33,7 @@ from auricle.training.loop import Schedule
 from auricle.training.recordings import SpeechRecipe
 from auricle.training.talks import Style, talks
 
-STYLES: tuple[Style, ...] = ("plain", "dense", "wide")
+STYLES: tuple[Style, ...] = get_args(Style)
 VALIDATED = 60  # talks that each evaluation reads, about 250 questions
 
 

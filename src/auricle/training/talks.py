@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from auricle.errors import AuricleError
 from auricle.synthesis.dialogue import Turn
 
-Style = Literal["plain", "dense", "wide"]
+Style = Literal["plain", "dense", "wide", "hard"]
 
 VALIDATION = 10  # every tenth talk of a file is kept from training
 
@@ -62,7 +62,8 @@ def talks(style: Style = "plain", *, validation: bool = False) -> tuple[Talk, ..
 
     Args:
         style: the dense ones, files `dense-*.txt`, have more facts of one kind; the wide ones, `wide-*.txt`, were
-            written around common words that the others hardly use.
+            written around common words that the others hardly use; the hard ones, `hard-*.txt`, ask in other words
+            than the talk's, and for what is easily confused, corrected or disputed.
         validation: those that are kept from training.
     """
     folder = files("auricle.training").joinpath("talks")
