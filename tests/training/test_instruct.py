@@ -73,8 +73,9 @@ def batch_of(lm, lessons):
     return collate([data[i] for i in range(len(data))])
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @torch.no_grad()
-def test_the_loss_is_that_of_the_right_answers_and_of_the_choice(lm, shard):
+def test_the_loss_is_that_of_the_right_answers_and_of_the_choice(lm, shard, attention):
     lessons = hear(lm, shard)
     nats, choices = list[Tensor](), list[Tensor]()
     for lesson in lessons:
@@ -92,6 +93,7 @@ def test_the_loss_is_that_of_the_right_answers_and_of_the_choice(lm, shard):
                 choices.append(-torch.stack(scores).log_softmax(0)[0])
     assert len(choices) == 1
     expected = torch.cat(nats).mean() + torch.stack(choices).mean()
+    lm.model.set_attn_implementation(attention)
     torch.testing.assert_close(answer_loss(lm)(lm.model.get_decoder(), batch_of(lm, lessons)), expected)
 
 

@@ -84,7 +84,7 @@ def test_questions_of_each_style(style, questions):
 def test_most_answers_are_said(every):
     """In these words; others are said in other forms."""
     said = [normalize(q.answer) in normalize(talk.text) for talk in every for q in talk.questions]
-    assert sum(said) > 0.4 * len(said)
+    assert sum(said) > len(said) / 3
 
 
 def test_endless_draws_each_talk_once_before_any_again():

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -82,6 +83,10 @@ class HuggingFaceSpeechLM(SpeechLM):
     def _encode_window(self, window: Waveform) -> Float[Tensor, "audio dim"]:
         """Speech tokens of at most 30 s of 16 kHz audio, after the projector."""
 
+    def _encode_windows(self, cut: Sequence[Float[np.ndarray, "_"]]) -> Iterator[Float[Tensor, "_ dim"]]:
+        """Speech tokens of every window; one at a time, as the encoders are large."""
+        return map(self._encode_window, cut)
+
     @abstractmethod
     def _template(self, text: str, query: str) -> Template:
         """The model's chat prompt for one recording and the user's `text`, of which `query` is a part."""
@@ -120,8 +125,7 @@ class HuggingFaceSpeechLM(SpeechLM):
         samples = prepare(waveform, sampling_rate)
         embeds, times, before = [], [], 0
         cut = list(self._windows(samples))
-        for number, window in enumerate(cut, 1):
-            tokens = self._encode_window(window)
+        for number, (window, tokens) in enumerate(zip(cut, self._encode_windows(cut), strict=True), 1):
             embeds.append(tokens.to(self.device))
             starts = torch.arange(len(tokens), dtype=torch.float64) / self.tokens_per_second
             starts = starts + before / SAMPLE_RATE

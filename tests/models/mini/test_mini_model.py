@@ -76,8 +76,17 @@ def test_any_tail(lm, tail):
     assert tokens.times[375].tolist() == pytest.approx([30.0, 30.08])
 
 
-def test_one_window_at_a_time(lm):
-    checks.check_one_window_at_a_time(lm, lm.model.audio_tower)
+def test_eight_windows_at_a_time_hear_what_each_hears_alone(lm):
+    waveform, batches = checks.noise(250), list[int]()
+    hook = lm.model.audio_tower.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
+    try:
+        found = lm.encode(waveform).embeds
+    finally:
+        hook.remove()
+    cut = list(lm._windows(waveform))
+    assert 8 < len(cut) <= 16
+    assert batches == [8, len(cut) - 8]
+    torch.testing.assert_close(found, torch.cat([lm._encode_window(window) for window in cut]))
 
 
 def test_first_layer(lm):

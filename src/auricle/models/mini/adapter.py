@@ -1,8 +1,9 @@
 """auricle-mini under the contract of a Speech LLM."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
@@ -17,6 +18,7 @@ from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
 from auricle.models.mini.processing import AUDIO_TOKEN, AuricleMiniProcessor
 from auricle.speech_lm import QK
 
+TOGETHER = 8  # windows; the decoder writes a token of each at a time, which takes little longer than of one
 SYSTEM = "You listen to a recording and answer questions about it briefly."
 
 
@@ -69,9 +71,14 @@ class AuricleMini(HuggingFaceSpeechLM):
 
     @override
     def _encode_window(self, window: Waveform) -> Float[Tensor, "audio dim"]:
-        features, lengths = self.processor.features([window])
-        tokens: Tensor = self.model.get_audio_features(features.to(self.device), lengths).pooler_output
-        return tokens
+        return next(self._encode_windows([window]))
+
+    @override
+    def _encode_windows(self, cut: Sequence[Float[np.ndarray, "_"]]) -> Iterator[Float[Tensor, "_ dim"]]:
+        for start in range(0, len(cut), TOGETHER):
+            features, lengths = self.processor.features(cut[start : start + TOGETHER])
+            tokens: Tensor = self.model.get_audio_features(features.to(self.device), lengths).pooler_output
+            yield from tokens.split(lengths.tolist())
 
     @override
     def _template(self, text: str, query: str) -> Template:
