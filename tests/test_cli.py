@@ -62,6 +62,12 @@ def assert_one_sentence(code: int, out: str, err: str, *words: str) -> None:
 # -- ask ---------------------------------------------------------------------------------------------------------
 
 
+def test_the_package_can_be_run():
+    done = subprocess.run([sys.executable, "-m", "auricle", "pruners"], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "speechprune" in done.stdout
+
+
 def test_ask_json_is_exactly_one_object(loads, run, recording):
     code, out, err = run("ask", recording, "Where?", *CHOICES, "--pruning-rate", 0.8, "--json")
     assert (code, err) == (0, "")

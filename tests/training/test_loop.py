@@ -1,7 +1,11 @@
 """The training loop on a toy problem: it learns, ends in time, and goes on where it was killed."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -121,6 +125,23 @@ def losses(given):
         return torch.tensor(seen[-1]) + 0 * loss(model, batch)
 
     return evaluated, found
+
+
+def test_two_processes_train_together(tmp_path):
+    """As `accelerate launch` and torchrun start them: each reads a half of every step, and both have one model."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    script = Path(__file__).with_name("two_processes.py")
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, script, tmp_path], check=False, capture_output=True, text=True, env=alone)
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in "01")
+    assert first["weights"] == second["weights"]
+    asked = sorted((*map(tuple, first["asked"]), *map(tuple, second["asked"])))
+    assert asked == [(epoch, index) for epoch in range(3) for index in range(32)]
+    (state,) = (tmp_path / "run").glob("checkpoint-12/trainer_state.json")
+    assert json.loads(state.read_text())["global_step"] == 3 * 32 / (
+        2 * SCHEDULE.batch_size * SCHEDULE.accumulation
+    )
 
 
 def test_it_ends_without_gain_and_keeps_the_best(tmp_path):

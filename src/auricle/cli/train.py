@@ -1,7 +1,7 @@
 """`auricle train`: commands that train auricle-mini, or a LoRA for any Speech LLM; all resume after a kill.
 
 What they need is imported when they run. For several processes: `accelerate launch --num_processes 2 -m auricle
-train ...`.
+train ...`, or on CPUs `torchrun --nproc_per_node 2 -m auricle train ...`.
 """
 
 from pathlib import Path

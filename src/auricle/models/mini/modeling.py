@@ -69,7 +69,8 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def get_output_embeddings(self) -> nn.Module:
         """The LLM's head."""
-        return self.language_model.get_output_embeddings()
+        head: nn.Module = self.language_model.get_output_embeddings()
+        return head
 
     def get_decoder(self) -> nn.Module:
         """The LLM's layers, without the head."""
