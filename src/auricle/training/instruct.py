@@ -71,30 +71,30 @@ def instruct(
         output: checkpoints and logs.
         schedule: how long and how fast.
     """
-    if lm.device.type == "cpu":
-        lm.model.set_attn_implementation("eager")  # a step takes a fifth less than with torch's own attention
     given = Lessons(lm, train, schedule.seed)
     kept = Lessons(lm, validation, schedule.seed, vary=False)
     fit(decoder, answer_loss(lm), given, kept, collate, output, schedule)
 
 
 def answer_loss(lm: HuggingFaceSpeechLM) -> Callable[[nn.Module, dict[str, Any]], Float[Tensor, ""]]:
-    """The loss of a batch: to say the right answers, and to choose them among the wrong ones, in nats."""
+    """The loss of a batch: to say the right answers, and to choose them among the wrong ones, in nats.
+
+    The choice leaves out the token that ends an answer, as `loglikelihood` does.
+    """
     head: nn.Module = lm.model.get_output_embeddings()
+    end = int(lm.answer_ids("")[-1])
 
     def loss(decoder: nn.Module, batch: dict[str, Any]) -> Float[Tensor, ""]:
-        embeds, mask = batch["inputs_embeds"], batch["attention_mask"]
-        if lm.model.get_decoder().config._attn_implementation == "eager":  # adds masks
-            mask = embeds.new_zeros(mask.shape).masked_fill(~mask, torch.finfo(embeds.dtype).min)
-        given = {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": lm.axes(batch["position_ids"])}
-        states = decoder(**given, use_cache=False).last_hidden_state
+        given = {name: batch[name] for name in ("inputs_embeds", "attention_mask")}
+        states = decoder(**given, position_ids=lm.axes(batch["position_ids"]), use_cache=False).last_hidden_state
         learned = batch["labels"] != IGNORED
         logits: Tensor = head(states[learned].to(next(head.parameters()).dtype))
         nats = F.cross_entropy(logits.float(), batch["labels"][learned], reduction="none")
-        rows = learned.nonzero()[:, 0]
-        answers = batch["answers"][learned]
-        chosen = choice_loss(nats, rows, batch["questions"][learned], answers)
-        return nats[answers == 1].mean() + chosen
+        right = batch["answers"][learned] == 1
+        said = batch["labels"][learned] != end
+        rows, columns = (each[said] for each in learned.nonzero(as_tuple=True))
+        place = (rows, batch["questions"][rows, columns], batch["answers"][rows, columns])
+        return nats[right].mean() + choice_loss(nats[said], *place)
 
     return loss
 
