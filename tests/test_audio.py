@@ -10,6 +10,7 @@ import soundfile
 from auricle import audio
 from auricle.audio import SAMPLE_RATE, load, prepare, spans, windows, windows_at_pauses
 from auricle.errors import AudioError
+from auricle.models.mini.modeling import TOKEN_SAMPLES
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 FFMPEG_FORMATS = [pytest.param(name, marks=needs_ffmpeg) for name in ("m4a", "opus", "webm", "wma")]
@@ -292,9 +293,9 @@ def test_windows_tile_the_recording():
     assert list(windows(samples[:0], 10)) == []
 
 
-def cuts(samples, **sizes):
+def cuts(samples):
     """Where each window ends; together they are the recording."""
-    found = list(windows_at_pauses(samples, **sizes))
+    found = list(windows_at_pauses(samples))
     np.testing.assert_array_equal(np.concatenate(found), samples)
     return np.cumsum([len(window) for window in found]).tolist()
 
@@ -309,25 +310,36 @@ def test_windows_end_in_pauses():
     assert all(0.07 < cut / SAMPLE_RATE % 1 < 0.93 for cut in inside)
 
 
-def test_short_pauses():
+@pytest.fixture
+def small(monkeypatch):
+    for name, samples in (("WINDOW_SAMPLES", 300), ("EARLIEST_CUT", 200), ("CUT_STEP", 10)):
+        monkeypatch.setattr(audio, name, samples)
+
+
+def test_a_cut_lies_in_the_middle_of_a_pause(small):
     samples = np.ones(400, np.float32)
     samples[230:240] = 0
-    assert 220 <= cuts(samples, size=300, earliest=200, step=10)[0] <= 240  # a step before it at most
-    samples[260:290] = 0
-    assert cuts(samples, size=300, earliest=200, step=10)[0] == 270  # quiet all around
+    assert 220 <= cuts(samples)[0] <= 250
+    samples[250:290] = 0
+    assert cuts(samples)[0] == 270
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_windows_of_noise(seed):
+def test_windows_of_noise(small, seed):
     random = np.random.default_rng(seed)
     samples = random.standard_normal(int(random.integers(1, 3000))).astype(np.float32)
-    step, size = int(random.integers(1, 20)), int(random.integers(150, 400))
-    ends = cuts(samples, size=size, earliest=step * 4, step=step)
-    assert all(end % step == 0 for end in ends[:-1])
+    ends = cuts(samples)
+    assert all(end % 10 == 0 for end in ends[:-1])
     lengths = np.diff([0, *ends])
-    assert lengths.max() <= size
-    assert (lengths[:-1] >= step * 4).all()
+    assert lengths.max() <= 300
+    assert (lengths[:-1] >= 200).all()
     assert lengths[-1] > 0
+
+
+def test_cuts_lie_between_speech_tokens():
+    """Else the tokens of two windows would overlap in time."""
+    assert audio.CUT_STEP == TOKEN_SAMPLES
+    assert audio.WINDOW_SAMPLES % audio.CUT_STEP == 0
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3])
@@ -339,9 +351,9 @@ def test_windows_of_a_recording_without_pauses(level):
 
 
 @pytest.mark.parametrize("samples", [1, 299, 300])
-def test_a_short_recording_is_one_window(samples):
-    assert cuts(np.zeros(samples, np.float32), size=300, earliest=200, step=10) == [samples]
-    assert len(cuts(np.zeros(301, np.float32), size=300, earliest=200, step=10)) == 2
+def test_a_short_recording_is_one_window(small, samples):
+    assert cuts(np.zeros(samples, np.float32)) == [samples]
+    assert len(cuts(np.zeros(301, np.float32))) == 2
 
 
 def test_neighbouring_tokens_are_merged_into_spans():

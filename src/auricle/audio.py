@@ -84,23 +84,17 @@ def windows(waveform: Waveform, size: int = WINDOW_SAMPLES) -> Iterator[Waveform
         yield waveform[start : start + size]
 
 
-def windows_at_pauses(
-    waveform: Waveform, size: int = WINDOW_SAMPLES, earliest: int = EARLIEST_CUT, step: int = CUT_STEP
-) -> Iterator[Waveform]:
-    """Cuts a recording where it is quietest, so that few words are cut in two.
+def windows_at_pauses(waveform: Waveform) -> Iterator[Waveform]:
+    """Cuts a recording at 16 kHz into windows of 22 to 30 s where it is quietest, so that few words are cut in two.
 
-    Args:
-        waveform: at 16 kHz.
-        size: samples of a window at most.
-        earliest: samples before which none is cut.
-        step: cuts lie at multiples of so many samples; the energy of three steps around each counts.
+    Cuts lie at multiples of `CUT_STEP` samples; the energy of two steps on either side counts. The last window may
+    be shorter.
     """
-    start = 0
-    while len(waveform) - start > size:
-        steps = waveform[start : start + size // step * step].astype(np.float64).reshape(-1, step)
-        energy = np.convolve((steps**2).mean(1), np.ones(3), "same")
-        first = earliest // step
-        cut = (first + int(energy[first:-1].argmin())) * step
+    start, first = 0, EARLIEST_CUT // CUT_STEP
+    while len(waveform) - start > WINDOW_SAMPLES:
+        steps = waveform[start : start + WINDOW_SAMPLES].astype(np.float64).reshape(-1, CUT_STEP)
+        energy = np.convolve((steps**2).mean(1), np.ones(4), "same")
+        cut = (first + int(energy[first:-1].argmin())) * CUT_STEP
         yield waveform[start : start + cut]
         start += cut
     yield waveform[start:]

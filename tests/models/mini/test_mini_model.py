@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor
 
 import auricle
 from auricle.audio import SAMPLE_RATE, windows_at_pauses
-from auricle.errors import ModelError
+from auricle.errors import AudioError, ModelError
 from auricle.models.mini import modeling
 from auricle.models.mini.adapter import AuricleMini, render
 from auricle.models.mini.configuration import AuricleMiniConfig
@@ -74,6 +74,49 @@ def test_any_tail(lm, tail):
     assert len(tokens) == token_count(480_000 + tail)
     assert torch.isfinite(tokens.embeds).all()
     assert tokens.times[375].tolist() == pytest.approx([30.0, 30.08])
+
+
+def test_the_llm_can_be_tuned_natively(lm):
+    model = tiny_mini.model()  # its weights want gradients
+    model(**native(lm, checks.noise(2))).logits.sum().backward()
+    assert model.language_model.model.layers[0].mlp.up_proj.weight.grad is not None
+    assert all(weight.grad is None for part in (model.audio_tower, model.connector) for weight in part.parameters())
+
+
+def test_every_beam_hears_the_whole_recording(lm, recording):
+    _, inputs = recording
+    ids, speech = lm.model._expand_inputs_for_generation(expand_size=2, **inputs)
+    first, second = lm.model._merge(ids, speech["input_features"], speech["audio_lengths"])
+    (alone,) = lm.model._merge(inputs["input_ids"], inputs["input_features"], inputs["audio_lengths"])
+    assert torch.equal(first, alone)
+    assert torch.equal(second, alone)
+    found = lm.model.generate(**inputs, num_beams=2, num_return_sequences=2, max_new_tokens=3, do_sample=False)
+    assert len(found) == 2
+
+
+def test_beams_take_one_prompt_at_a_time(lm):
+    inputs = native(lm, checks.noise(2))
+    two = {name: torch.cat([each, each]) for name, each in inputs.items()}
+    with pytest.raises(ModelError, match="call generate for each"):
+        lm.model.generate(**two, num_beams=2)
+
+
+@pytest.mark.parametrize(("shape", "rate"), [((16_000, 2), SAMPLE_RATE), ((0,), SAMPLE_RATE), ((8_000,), 8_000)])
+def test_audio_that_the_processor_does_not_take(lm, shape, rate):
+    with pytest.raises(AudioError, match="Expected mono samples at 16000 Hz"):
+        lm.processor(text=render(QUESTION), audio=np.zeros(shape, np.float32), sampling_rate=rate)
+
+
+def test_the_end_of_an_answer_is_the_templates(lm, monkeypatch):
+    written = lm._template("Hello", "Hello").ids.tolist()
+    for given, expected in ((5, 5), ([999, written[0]], written[0]), ([998, 999], 998)):
+        lm.__dict__.pop("_end_id", None)
+        monkeypatch.setattr(lm.model.generation_config, "eos_token_id", given)
+        assert int(lm.answer_ids("x")[-1]) == expected
+    lm.__dict__.pop("_end_id")
+    monkeypatch.setattr(lm.model.generation_config, "eos_token_id", None)
+    with pytest.raises(ModelError, match="set its generation_config"):
+        lm.answer_ids("x")
 
 
 def test_eight_windows_at_a_time_hear_what_each_hears_alone(lm):

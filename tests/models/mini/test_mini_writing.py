@@ -53,6 +53,8 @@ def noisy(seed, frames):
     [
         ("ĠHello", "hello"),
         ("ĠDr", "doctor"),
+        ("Ġdr", "dr"),
+        ("dr", "dr"),
         ("Mrs", "missus"),
         ("ĠDrs", "drs"),
         ("%", "percent"),

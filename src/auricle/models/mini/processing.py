@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 
-from auricle.audio import SAMPLE_RATE, Waveform, windows_at_pauses
+from auricle.audio import SAMPLE_RATE, windows_at_pauses
+from auricle.errors import AudioError
 from auricle.models.mini.configuration import AuricleMiniConfig
 from auricle.models.mini.modeling import TOKEN_SAMPLES
 
@@ -43,7 +44,7 @@ class AuricleMiniProcessor(ProcessorMixin):
     def __call__(
         self,
         text: str,
-        audio: Waveform | None = None,
+        audio: Float[np.ndarray, "..."] | None = None,
         sampling_rate: int = SAMPLE_RATE,
         **kwargs: Any,  # noqa: ANN401
     ) -> BatchFeature:
@@ -54,22 +55,28 @@ class AuricleMiniProcessor(ProcessorMixin):
             audio: mono samples at 16 kHz.
             sampling_rate: must be 16 kHz.
             kwargs: passed to the tokenizer.
+
+        Raises:
+            AudioError: the audio is something else, or empty.
         """
         kwargs = {"return_tensors": "pt"} | kwargs
         if audio is None:
             return BatchFeature(dict(self.tokenizer(text, **kwargs)))
-        features, lengths = self.features(list(windows_at_pauses(audio)), sampling_rate)
+        if sampling_rate != SAMPLE_RATE or audio.ndim != 1 or not len(audio):
+            raise AudioError(
+                f"Expected mono samples at {SAMPLE_RATE} Hz, but shape {audio.shape} at {sampling_rate} Hz was"
+                " given; use auricle.load_audio."
+            )
+        features, lengths = self.features(list(windows_at_pauses(audio)))
         text = text.replace(AUDIO_TOKEN, AUDIO_TOKEN * int(lengths.sum()))
         encoded = dict(self.tokenizer(text, **kwargs))
         return BatchFeature({**encoded, "input_features": features, "audio_lengths": lengths})
 
-    def features(
-        self, waveforms: Sequence[Float[np.ndarray, "_"]], sampling_rate: int = SAMPLE_RATE
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-mel features of windows of at most 30 s, padded to 30 s, and the speech tokens that each takes."""
+    def features(self, waveforms: Sequence[Float[np.ndarray, "_"]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-mel features of windows of at most 30 s at 16 kHz, padded to 30 s, and each one's speech tokens."""
         extracted = self.feature_extractor(
             [np.asarray(w, dtype=np.float32) for w in waveforms],
-            sampling_rate=sampling_rate,
+            sampling_rate=SAMPLE_RATE,
             return_tensors="pt",
             truncation=False,
         )

@@ -31,7 +31,7 @@ LIMIT = 12.0  # nats by which a token may contradict what was heard
 LIKELIEST = 6  # tokens of the decoder that are tried
 LETTERS_AHEAD = 10  # that a token to try is spelled with
 _READ = {"%": "percent", "&": "and", **dict.fromkeys("0123456789", STAR)}
-_ABBREVIATIONS = {"dr": "doctor", "mr": "mister", "mrs": "missus"}
+_ABBREVIATIONS = {"Dr": "doctor", "Mr": "mister", "Mrs": "missus"}  # so written: "dr" begins other words
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ class Written:
 
 def spoken(piece: str) -> str:
     """Letters of a piece of text when it is read aloud, as far as they are known."""
-    bare = piece.removeprefix("Ġ").lower()
+    bare = piece.removeprefix("Ġ")
     if bare in _ABBREVIATIONS:
         return _ABBREVIATIONS[bare]
-    return "".join(_READ.get(sign, sign if sign.isalpha() or sign == "'" else "") for sign in bare)
+    return "".join(_READ.get(sign, sign if sign.isalpha() or sign == "'" else "") for sign in bare.lower())
 
 
 def write(
@@ -106,17 +106,17 @@ def write(
         script: the vocabulary.
     """
     table: Tensor = decoder.embed_tokens.weight[: len(script.pieces)]  # behind them are times, which have no names
-    closed = script.closed.to(states.device)
+    closed = script.closed.to(table.device)
     rows = [_Row(each, script) for each in heard]
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-    ids = torch.tensor(script.prompt, device=states.device).repeat(len(rows), 1)
+    ids = torch.tensor(script.prompt, device=table.device).repeat(len(rows), 1)
     for _ in range(decoder.max_target_positions - len(script.prompt)):
         out = decoder(input_ids=ids, encoder_hidden_states=states, past_key_values=cache, use_cache=True)
-        logits = (out.last_hidden_state[:, -1] @ table.T).float().masked_fill(closed, -torch.inf)
+        logits = (out.last_hidden_state[:, -1].to(table) @ table.T).float().masked_fill(closed, -torch.inf)
         best = [row.next(logs) for row, logs in zip(rows, logits.log_softmax(-1).cpu(), strict=True)]
         if all(row.done for row in rows):
             break
-        ids = torch.tensor(best, device=states.device)[:, None]
+        ids = torch.tensor(best, device=table.device)[:, None]
     return [Written(tuple(row.tokens), _rising(row.frames)) for row in rows]
 
 
