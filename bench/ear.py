@@ -3,9 +3,9 @@
     python bench/ear.py --sentences 60 --seed 0 --voices-files DIR --work DIR [--llm] [--human WHEEL]
 
 The sentences are drawn from `data/sir/authored.jsonl`, which nothing is trained on; they are spoken by voices of
-training and by voices never trained on, in recordings of about 20 s. Compared, after Whisper's English normalizer:
-the connector's letters alone, what the LLM is given to read ("heard"), what it writes when it is asked to
-transcribe (`--llm`), and Whisper base with a beam of 5. `--human` is the wheel `moonshine-voice`, whose `assets`
+training and by voices never trained on, in recordings of 20 s and a sentence. Compared, after Whisper's English
+normalizer: the connector's letters alone, what the LLM is given to read ("heard"), what it writes when it is asked
+to transcribe (`--llm`), and Whisper base with a beam of 5. `--human` is the wheel `moonshine-voice`, whose `assets`
 hold recordings of people. Prints Markdown.
 """
 
@@ -28,6 +28,7 @@ import auricle
 from auricle import audio
 from auricle.audio import SAMPLE_RATE, Waveform, windows_at_pauses
 from auricle.models.mini.connector import ALPHABET, LETTERS
+from auricle.models.mini.spelling import HALVES
 from auricle.spiral import listening
 from auricle.synthesis import voice
 from auricle.synthesis.dialogue import resample, trim
@@ -73,7 +74,7 @@ def spoken(name: str, files: Path, texts: list[str], work: Path) -> list[np.ndar
 
 
 def recordings(texts: list[str], waveforms: list[np.ndarray]) -> Iterator[tuple[str, Waveform]]:
-    """Sentences one after the other, about 25 s at a time, with what is said."""
+    """Sentences one after the other, 20 s and a sentence at a time, with what is said."""
     pause = np.zeros(round(PAUSE * SAMPLE_RATE), np.float32)
     said, parts, length = list[str](), list[np.ndarray](), 0
     for text, waveform in zip(texts, waveforms, strict=True):
@@ -94,7 +95,7 @@ def heard(lm: auricle.SpeechLM, waveform: Waveform) -> tuple[str, str]:
     tower = lm.model.audio_tower
     states = tower(features.to(tower.conv1.weight)).last_hidden_state
     best = lm.model.connector(states).argmax(-1)
-    rows = [row[: 2 * int(length)].unique_consecutive() for row, length in zip(best, lengths, strict=True)]
+    rows = [row[: HALVES * int(length)].unique_consecutive() for row, length in zip(best, lengths, strict=True)]
     letters = "".join("".join(ALPHABET[i] for i in row.tolist() if i != LETTERS) + " " for row in rows)
     return letters, " ".join(speech.text for speech in lm.model.hear(states, lengths))
 
@@ -136,7 +137,7 @@ def normal(text: str) -> str:
 def trained_words(folder: Path) -> set[str]:
     """Of the written talks and of everything that was spoken for the connector."""
     known = {word for style in get_args(Style) for talk in talks(style) for word in normal(talk.text).split()}
-    for file in folder.glob("*.json"):
+    for file in folder.glob("shard-*.json"):
         for window in json.loads(file.read_text()):
             known |= {word for said in window for word in normal(said["text"]).split()}
     return known

@@ -98,7 +98,7 @@ def test_a_killed_run_goes_on(tmp_path, lives):
     with pytest.raises(KeyboardInterrupt):
         run(plane(), killed, tmp_path / "killed")
     done = int(last_checkpoint(tmp_path / "killed").rpartition("-")[2])
-    half = tmp_path / "killed" / f"checkpoint-{done + 1}"
+    half = tmp_path / "killed" / f"checkpoint-{done + 2}"
     half.mkdir()  # the kill came while this one was written
     (half / "model.safetensors").write_bytes(b"half")
     rest = Points(32)
@@ -153,6 +153,29 @@ def test_it_ends_without_gain_and_keeps_the_best(tmp_path):
     assert not torch.equal(model[0].weight, found[4])
 
 
+def test_patience_is_not_lost_with_a_kill(tmp_path):
+    """Two evaluations without gain end it, though a kill came between them; then nothing is trained any more."""
+    evaluated, _ = losses([3.0, 1.0, 1.5])
+    schedule = replace(SCHEDULE, patience=2, epochs=8.0)
+
+    def killed(model, batch):
+        if model.training and len(calls) == 7 * SCHEDULE.accumulation:
+            raise KeyboardInterrupt
+        calls.extend([0] * model.training)
+        return evaluated(model, batch)
+
+    calls = []
+    with pytest.raises(KeyboardInterrupt):
+        fit(plane(), killed, Points(32), Points(8, seed=1), collate, tmp_path, schedule)
+    evaluated, found = losses([1.2, 0.1])
+    model = plane()
+    fit(model, evaluated, Points(32), Points(8, seed=1), collate, tmp_path, schedule)
+    assert len(found) == 1
+    ended = {name: value.clone() for name, value in model.state_dict().items()}
+    fit(model, losses([])[0], Points(32), Points(8, seed=1), collate, tmp_path, schedule)
+    assert all(torch.equal(value, ended[name]) for name, value in model.state_dict().items())
+
+
 def test_batches_hold_like_lengths(tmp_path):
     train = Points(320)
     run(plane(), train, tmp_path, replace(SCHEDULE, epochs=1.0, batch_size=4, evaluations=1))
@@ -205,6 +228,14 @@ def test_last_checkpoint(tmp_path):
     assert last_checkpoint(tmp_path / "none") is None
     for number in (9, 100, 20):
         (tmp_path / f"checkpoint-{number}").mkdir()
-        (tmp_path / f"checkpoint-{number}" / "trainer_state.json").touch()
-    (tmp_path / "checkpoint-200").mkdir()
+        (tmp_path / f"checkpoint-{number}" / "trainer_state.json").write_text("{}")
+        (tmp_path / f"checkpoint-{number}" / "rng_state.pth").touch()
+    for number, files in ((200, {}), (300, {"trainer_state.json": '{"global_', "rng_state.pth": ""})):
+        (tmp_path / f"checkpoint-{number}").mkdir()
+        for name, content in files.items():
+            (tmp_path / f"checkpoint-{number}" / name).write_text(content)
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
+    assert last_checkpoint(tmp_path, 2) is None
+    for rank in range(2):
+        (tmp_path / "checkpoint-20" / f"rng_state_{rank}.pth").touch()
+    assert last_checkpoint(tmp_path, 2) == str(tmp_path / "checkpoint-20")

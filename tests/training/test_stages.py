@@ -1,6 +1,7 @@
 """The stages and their commands, with tiny parts in the places of the real ones."""
 
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import pytest
@@ -11,6 +12,7 @@ from auricle import loading
 from auricle.cli import main
 from auricle.errors import ModelError, OptionError, TrainingError
 from auricle.models.mini import assembly, wheels
+from auricle.models.mini.adapter import AuricleMini
 from auricle.models.qwen2_audio import Qwen2Audio
 from auricle.synthesis import SpokenSentence, Turn
 from auricle.training import align, instruct, recordings, stages
@@ -33,9 +35,12 @@ peft_warns = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is d
 def tiny_parts(monkeypatch, tmp_path):
     tokenizer = tiny_mini.tokenizer()
 
-    def assemble(base, trained):
+    def assemble(base, trained, lora="lora"):
         model = tiny_mini.model()
         model.generation_config.eos_token_id = 2
+        model.connector.net[1].bias.data = torch.rand(model.connector.net[1].bias.shape)
+        if (trained / lora).is_dir():
+            model.language_model = assembly._with_lora(model.language_model, trained / lora)
         if (trained / "connector.safetensors").exists():
             model.connector.load_state_dict(load_file(trained / "connector.safetensors"))
         return model.to(torch.bfloat16), tokenizer
@@ -53,9 +58,9 @@ def tiny_parts(monkeypatch, tmp_path):
 
 @pytest.fixture
 def data(tmp_path):
-    """Three shards: a talk that is told, a sentence, and a talk that is kept from training."""
+    """Three shards: a talk, a sentence, and a talk."""
     said = (SpokenSentence("spk_1", "The boat.", 0.0, 2.0),)
-    for index, questions in enumerate((TOLD.questions, (), KEPT.questions)):
+    for index, questions in enumerate((TOLD.questions, (), TOLD.questions)):
         save_shard(shard_path(tmp_path / "data", index), [(noise(2, i), said, questions) for i in range(2)])
     return tmp_path / "data"
 
@@ -100,8 +105,10 @@ def test_data(tiny_parts, tmp_path, monkeypatch):
     ((made, *others),) = given
     assert others == [tmp_path / "data", 3, 2]
     assert (made.voices_files, made.seed) == (tmp_path, 5)
-    assert made.words == tuple(sorted(made.words))
-    assert set(made.words) == {"the", "boat"} & set(made.words)
+    assert made.words == ("boat", "the")
+    assert json.loads((tmp_path / "data" / "data.json").read_text())["seed"] == 5
+    with pytest.raises(TrainingError, match=r"data.json' says that this began with another seed; go on with the"):
+        run_data(tmp_path / "data", 3, 2, 6)
 
 
 @peft_warns
@@ -115,7 +122,7 @@ def test_both_stages(tiny_parts, data, tmp_path):
     assert not any(torch.equal(weight, fresh[name].bfloat16()) for name, weight in trained.items())
     assert recipe(AlignRecipe, output / "align.json", {}) == replace(ALIGN, shards=2)
 
-    run_instruct(data, output, "mini", INSTRUCT, {})
+    run_instruct(data, output, INSTRUCT, {})
     weights = load_file(output / "lora" / "adapter_model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
     assert any(weight.any() for name, weight in weights.items() if "lora_B" in name)
@@ -123,9 +130,47 @@ def test_both_stages(tiny_parts, data, tmp_path):
     with pytest.raises(
         TrainingError, match=r"lora' is trained already; to train again, remove it and '.*instruct'"
     ):
-        run_instruct(data, output, "mini", INSTRUCT, {})
+        run_instruct(data, output, INSTRUCT, {})
     with pytest.raises(TrainingError, match=r"connector.safetensors' is trained already; .*align'"):
         run_align(data, output, ALIGN)
+
+
+@peft_warns
+def test_what_was_trained_can_be_loaded(tiny_parts, data, tmp_path):
+    output = tmp_path / "run"
+    run_align(data, output, ALIGN)
+    run_instruct(data, output, INSTRUCT, {})
+    lm = loading.load(output / "model")
+    assert isinstance(lm, AuricleMini)
+    fresh = tiny_mini.model().language_model.state_dict()
+    assert not all(torch.equal(fresh[n], w.float()) for n, w in lm.model.language_model.state_dict().items())
+    trained = load_file(output / "connector.safetensors")
+    assert all(torch.equal(trained[n], w.bfloat16()) for n, w in lm.model.connector.state_dict().items())
+
+
+@peft_warns
+def test_another_run_does_not_go_on(tiny_parts, data, tmp_path, monkeypatch):
+    """Neither with another recipe, nor with what another connector heard."""
+    output = tmp_path / "run"
+    killed_at(monkeypatch, align, "train_connector", 1, lambda: run_align(data, output, ALIGN))
+    with pytest.raises(TrainingError, match=r"align.json' says that this began with another schedule; go on"):
+        run_align(data, output, replace(ALIGN, schedule=replace(ALIGN.schedule, epochs=3.0)))
+    run_align(data, output, ALIGN)
+    killed_at(monkeypatch, instruct, "instruct", 1, lambda: run_instruct(data, output, INSTRUCT, {}))
+    with pytest.raises(TrainingError, match=r"instruct.json' says that this began with another rank"):
+        run_instruct(data, output, replace(INSTRUCT, rank=4), {})
+    content = (output / "connector.safetensors").read_bytes()
+    (output / "connector.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(TrainingError, match=r"source.json' says that this began with another connector"):
+        run_instruct(data, output, INSTRUCT, {})
+
+
+def test_a_seed_makes_the_same_connector(tiny_parts, data, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(align, "train_connector", lambda c, *_: made.append(c.net[1].bias.tolist()))
+    for run, seed in enumerate((0, 0, 1)):
+        run_align(data, tmp_path / str(run), replace(ALIGN, schedule=replace(ALIGN.schedule, seed=seed)))
+    assert made[0] == made[1] != made[2]
 
 
 @peft_warns
@@ -139,24 +184,28 @@ def test_any_speech_lm_is_instructed(tiny_parts, data, tmp_path, monkeypatch):
         return lm
 
     monkeypatch.setattr(loading, "load", load)
-    run_instruct(data, tmp_path / "run", "some/model", INSTRUCT, {"dtype": "float32"})
+    run_instruct(data, tmp_path / "run", replace(INSTRUCT, model="some/model"), {"dtype": "float32"})
     assert given == [("some/model", {"dtype": "float32"})]
-    assert (tmp_path / "run" / "lora" / "adapter_model.safetensors").exists()
+    weights = load_file(tmp_path / "run" / "lora" / "adapter_model.safetensors")
+    assert any(weight.any() for name, weight in weights.items() if "lora_B" in name)
+    shutil.rmtree(tmp_path / "run" / "lora")
+    with pytest.raises(TrainingError, match=r"instruct.json' says that this began with another model"):
+        run_instruct(data, tmp_path / "run", replace(INSTRUCT, model="other"), {})
 
 
 def test_what_is_learned(tiny_parts, data, tmp_path, monkeypatch):
-    """What is heard but for the talks that are kept, what is read, and what is invented."""
+    """What is heard, what is read, and what is invented."""
     monkeypatch.setattr(stages.loading, "load", lambda _: Qwen2Audio(*tiny.tiny_qwen2_audio()))
     given = []
     monkeypatch.setattr(stages.instruct, "adapt", lambda *_: None)
     monkeypatch.setattr(stages.instruct, "instruct", lambda lm, _, *sets: given.append(sets) or stop())
     with pytest.raises(KeyboardInterrupt):
-        run_instruct(data, tmp_path / "run", "m", replace(INSTRUCT, read=3, invented=2), {})
+        run_instruct(data, tmp_path / "run", replace(INSTRUCT, model="m", read=3, invented=2), {})
     ((train, kept, output, schedule),) = given
     asked = [lesson.asked[0].question for lesson in train]
-    assert asked[:7] == ["Which?"] * 2 + ["Transcribe the speech."] * 2 + ["Which?"] * 3
-    assert len(asked) == 9
-    assert all(lesson.asked and not one.wrong for lesson in train[7:] for one in lesson.asked)
+    assert asked[:9] == ["Which?"] * 2 + ["Transcribe the speech."] * 2 + ["Which?"] * 5
+    assert len(asked) == 11
+    assert all(lesson.asked and not one.wrong for lesson in train[9:] for one in lesson.asked)
     assert [lesson.asked[0].question for lesson in kept] == ["What?"]
     assert (output, schedule) == (tmp_path / "run" / "instruct", INSTRUCT.schedule)
 
@@ -200,7 +249,7 @@ def test_kills(tiny_parts, data, tmp_path, monkeypatch):
     """The weights are those of a run that was not killed."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run_align(data, whole, ALIGN)
-    run_instruct(data, whole, "mini", INSTRUCT, {})
+    run_instruct(data, whole, INSTRUCT, {})
     check_kills(
         monkeypatch,
         lambda: run_align(data, killed, ALIGN),
@@ -211,7 +260,7 @@ def test_kills(tiny_parts, data, tmp_path, monkeypatch):
     assert same(whole / "connector.safetensors", killed / "connector.safetensors")
     check_kills(
         monkeypatch,
-        lambda: run_instruct(data, killed, "mini", INSTRUCT, {}),
+        lambda: run_instruct(data, killed, INSTRUCT, {}),
         killed / "lessons",
         (instruct, "hear"),
         (instruct, "instruct"),
@@ -221,12 +270,34 @@ def test_kills(tiny_parts, data, tmp_path, monkeypatch):
 
 def test_what_cannot_be_trained(tiny_parts, data, tmp_path, monkeypatch):
     with pytest.raises(TrainingError, match=r"holds no connector.safetensors; run 'auricle train align' first"):
-        run_instruct(data, tmp_path / "run", "mini", INSTRUCT, {})
+        run_instruct(data, tmp_path / "run", INSTRUCT, {})
     with pytest.raises(TrainingError, match=r"no training recordings in '.*none'; run 'auricle train data' first"):
         run_align(tmp_path / "none", tmp_path / "run", ALIGN)
     monkeypatch.setattr(loading, "load", lambda _: FakeSpeechLM())
     with pytest.raises(ModelError, match="fake cannot be trained; expected a model of transformers"):
-        run_instruct(data, tmp_path / "run", "fake", INSTRUCT, {})
+        run_instruct(data, tmp_path / "run", replace(INSTRUCT, model="fake"), {})
+
+
+def test_auricle_mini_takes_no_options(tmp_path):
+    with pytest.raises(OptionError, match="leave out dtype"):
+        run_instruct(tmp_path, tmp_path, INSTRUCT, {"dtype": "float32", "device": None})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"epochs": "2"}, "epochs is '2'; expected a number"),
+        ({"rank": 2.5}, "rank is 2.5; expected a number"),
+        ({"read": True}, "read is True; expected a number"),
+        ({"rank": 0}, "rank is 0; expected at least 1"),
+        ({"shards": -1}, "shards is -1; expected at least 1"),
+        ({"read": -1}, "read is -1; expected at least 0"),
+    ],
+)
+def test_a_number_that_no_recipe_takes(tmp_path, values, words):
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(OptionError, match=words):
+        recipe(InstructRecipe, tmp_path / "config.json", {})
 
 
 @pytest.mark.parametrize(
@@ -235,7 +306,7 @@ def test_what_cannot_be_trained(tiny_parts, data, tmp_path, monkeypatch):
         (["--help"], ["data", "align", "instruct"]),
         (["data", "--help"], ["--shards", "--processes", "--seed", "--output"]),
         (["align", "--help"], ["--shards", "--config", "--learning-rate", "--batch-size", "--patience", "--seed"]),
-        (["instruct", "--help"], ["--invented", "--read", "--rank", "--model", "--device", "--data"]),
+        (["instruct", "--help"], ["--invented", "--read", "--rank", "--model", "--dtype", "--data"]),
     ],
 )
 def test_help(run, arguments, words):
@@ -266,8 +337,6 @@ def test_options_reach_the_stages(monkeypatch, tmp_path):
         "2",
         "--model",
         "a/b",
-        "--device",
-        "cpu",
     ]
     options += ["--evaluations", "3", "--dtype", "float32", "--trust-remote-code"]
     assert main(["train", "instruct", *out, *options]) == 0
@@ -279,9 +348,8 @@ def test_options_reach_the_stages(monkeypatch, tmp_path):
             "run_instruct",
             tmp_path / "data",
             tmp_path,
-            "a/b",
-            InstructRecipe(3, read=2, invented=9, rank=8, schedule=replace(schedule, evaluations=3)),
-            {"dtype": "float32", "device": "cpu", "trust_remote_code": True},
+            InstructRecipe(3, read=2, invented=9, rank=8, model="a/b", schedule=replace(schedule, evaluations=3)),
+            {"dtype": "float32", "device": None, "trust_remote_code": True},
         ),
     ]
 
@@ -289,7 +357,7 @@ def test_options_reach_the_stages(monkeypatch, tmp_path):
 def test_defaults_are_the_recipes(monkeypatch):
     given = []
     monkeypatch.setattr(stages, "run_align", lambda *options: given.append(options[2]))
-    monkeypatch.setattr(stages, "run_instruct", lambda *options: given.append(options[3]))
+    monkeypatch.setattr(stages, "run_instruct", lambda *options: given.append(options[2]))
     assert main(["train", "align"]) == main(["train", "instruct"]) == 0
     assert given == [AlignRecipe(), InstructRecipe()]
 

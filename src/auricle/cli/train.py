@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from auricle.cli.options import Device, Dtype, Model, TrustRemoteCode, load_options
+from auricle.cli.options import Dtype, TrustRemoteCode, load_options
 
 train_app = typer.Typer(no_args_is_help=True)
 
@@ -64,7 +64,7 @@ def align_command(
 def instruct_command(
     data: Data = Path("runs/data"),
     output: Output = Path("runs/mini"),
-    model: Model = "mini",
+    model: Annotated[str | None, typer.Option(help="auricle-mini by default, or what 'ask --model' takes.")] = None,
     config: Config = None,
     shards: Shards = None,
     read: Annotated[int | None, typer.Option(min=0, help="Times that each written talk is read.")] = None,
@@ -78,16 +78,15 @@ def instruct_command(
     patience: Patience = None,
     seed: Seed = None,
     dtype: Dtype = None,
-    device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Stage two: a LoRA on a Speech LLM's LLM learns to answer questions on recordings, and to transcribe them."""
     from auricle.training.stages import InstructRecipe, recipe, run_instruct
 
     given = _given(epochs, learning_rate, batch_size, accumulation, evaluations, patience, seed)
-    given |= {"shards": shards, "read": read, "invented": invented, "rank": rank}
-    options = load_options(dtype, device, trust_remote_code)
-    run_instruct(data, output, model, recipe(InstructRecipe, config, given), options)
+    given |= {"shards": shards, "read": read, "invented": invented, "rank": rank, "model": model}
+    options = load_options(dtype, None, trust_remote_code)
+    run_instruct(data, output, recipe(InstructRecipe, config, given), options)
 
 
 def _given(

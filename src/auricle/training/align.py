@@ -134,8 +134,8 @@ def encode_window(encoder: WhisperEncoder, waveform: Waveform) -> Float[Tensor, 
     """Encoder states at 50 Hz of a window of at most 30 s, padded with silence to 30 s."""
     extractor = WhisperFeatureExtractor(feature_size=encoder.config.num_mel_bins)
     features = extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt", device="cpu")
-    states: Tensor = encoder(features["input_features"].to(encoder.dtype)).last_hidden_state[0]
-    return states
+    states: Tensor = encoder(features["input_features"].to(encoder.conv1.weight)).last_hidden_state[0]
+    return states.cpu()
 
 
 def mask(batch: int, frames: int) -> Bool[Tensor, "batch frames"]:

