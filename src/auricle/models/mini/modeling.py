@@ -177,7 +177,7 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
         inputs = super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)  # type: ignore[misc,arg-type]
         return inputs | speech if first else inputs
 
-    def _expand_inputs_for_generation(  # type: ignore[override]
+    def _expand_inputs_for_generation(
         self,
         expand_size: int = 1,
         is_encoder_decoder: bool = False,
@@ -192,7 +192,8 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 "Several beams or answers were asked for of a batch of prompts with speech; call generate for each"
                 " prompt."
             )
-        ids, kwargs = super()._expand_inputs_for_generation(
+        expand: Any = super()._expand_inputs_for_generation  # type: ignore[misc]
+        ids, kwargs = expand(
             expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **kwargs
         )
         return ids, kwargs | {name: torch.cat([each] * expand_size) for name, each in speech.items()}
