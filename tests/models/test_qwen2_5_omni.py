@@ -85,7 +85,7 @@ def test_pruned_equals_hand_made(lm, recording):
 def test_positions_are_the_models_own(lm, recording):
     """Plain counting on three axes is what the model makes of audio and text."""
     waveform, inputs = recording
-    positions = lm._axes(lm._positions(lm.prompt(lm.encode(waveform), lm.query(QUESTION))))
+    positions = lm.axes(lm._positions(lm.prompt(lm.encode(waveform), lm.query(QUESTION))))
     lengths = inputs["feature_attention_mask"].sum(-1)
     own = lm.model.model.compute_3d_position_ids(
         inputs["input_ids"], None, None, None, inputs["attention_mask"], None, False, lengths, None
