@@ -149,7 +149,7 @@ def encode(
         lm: the Speech LLM.
         source: a file, or an array together with `sampling_rate`.
         sampling_rate: Hz, for an array only.
-        on_window: called after every window of 30 s with the windows done and all windows.
+        on_window: called with the windows done and all windows of at most 30 s.
 
     Raises:
         AudioError: the recording cannot be used (see `auricle.audio.load`).

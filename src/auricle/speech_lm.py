@@ -153,7 +153,7 @@ class SpeechLM(ABC):
         Args:
             waveform: mono samples in -1..1.
             sampling_rate: Hz.
-            on_window: called after every window with the windows done and all windows.
+            on_window: called with the windows done and all windows; windows encoded together are told together.
 
         Raises:
             AudioError: the samples are unusable (see `auricle.audio.prepare`).

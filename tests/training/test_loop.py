@@ -139,9 +139,12 @@ def test_two_processes_train_together(tmp_path):
     asked = sorted((*map(tuple, first["asked"]), *map(tuple, second["asked"])))
     assert asked == [(epoch, index) for epoch in range(3) for index in range(32)]
     (state,) = (tmp_path / "run").glob("checkpoint-12/trainer_state.json")
-    assert json.loads(state.read_text())["global_step"] == 3 * 32 / (
-        2 * SCHEDULE.batch_size * SCHEDULE.accumulation
-    )
+    said = json.loads(state.read_text())
+    assert said["global_step"] == 3 * 32 / (2 * SCHEDULE.batch_size * SCHEDULE.accumulation)
+    assert [one["step"] for one in said["log_history"] if "eval_loss" in one] == list(range(1, 13))
+    # Of five shards each makes its part, and goes on when all are made.
+    assert (first["made"], second["made"]) == ([0, 2, 4], [1, 3])
+    assert first["there"] == second["there"] == 5
 
 
 def test_it_ends_without_gain_and_keeps_the_best(tmp_path):

@@ -81,10 +81,11 @@ def test_questions_of_each_style(style, questions):
     assert {len(talk.questions) for talk in of(style)} == {questions}
 
 
-def test_most_answers_are_said(every):
-    """In these words; others are said in other forms."""
-    said = [normalize(q.answer) in normalize(talk.text) for talk in every for q in talk.questions]
-    assert sum(said) > len(said) / 3
+@pytest.mark.parametrize("style", ["plain", "dense", "wide"])
+def test_most_answers_are_said(style):
+    """In these words; others are said in other forms, and those to the hard questions mostly are."""
+    said = [normalize(q.answer) in normalize(talk.text) for talk in of(style) for q in talk.questions]
+    assert sum(said) > 0.4 * len(said)
 
 
 def test_endless_draws_each_talk_once_before_any_again():
