@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from random import Random
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from auricle.models.mini import assembly
 from auricle.models.mini.adapter import AuricleMini
 from auricle.models.qwen2_audio import Qwen2Audio
 from auricle.synthesis import SpokenSentence, Turn
+from auricle.training import lessons as lessons_module
 from auricle.training.instruct import adapt, answer_loss, choice_loss, hear, instruct, read
 from auricle.training.lessons import Asked, Lessons, collate
 from auricle.training.loop import Schedule
@@ -66,6 +68,23 @@ def test_reading(lm):
     (found,) = read(lm, [talk])
     assert found.asked == ASKED
     assert torch.equal(found.tokens.embeds, lm.query("The boat. A lamp. The sea.").embeds)
+    assert not found.paced
+
+
+def test_reading_at_a_pace():
+    """The same tokens, each in a frame of its own, about as fast as people speak."""
+    lm = speech_lm("mini")
+    text = "The boat, a lamp. The sea. " * 20
+    talk = Talk("lecture", (Turn("spk_1", (text,)),), QUESTIONS)
+    first, second = read(lm, [talk, talk], Random(0))
+    for found in (first, second):
+        assert found.paced
+        assert torch.equal(found.tokens.embeds, lm.query(text).embeds)
+        frames = found.tokens.times[:, 0] * lm.tokens_per_second
+        torch.testing.assert_close(frames, frames.round(), atol=1e-3, rtol=0)
+        assert frames.diff().min() > 0.9
+        assert 8 < len(text) / found.tokens.times[-1, 1] < 20  # signs a second
+    assert not torch.equal(first.tokens.times, second.tokens.times)
 
 
 def batch_of(lm, lessons):
@@ -74,7 +93,8 @@ def batch_of(lm, lessons):
 
 
 @torch.no_grad()
-def test_the_loss_is_that_of_the_right_answers_and_of_the_choice(lm, shard):
+def test_the_loss_is_that_of_the_right_answers_and_of_the_choice(lm, shard, monkeypatch):
+    monkeypatch.setattr(lessons_module, "LISTED", 0.0)
     lessons = hear(lm, shard)
     nats, choices = list[Tensor](), list[Tensor]()
     for lesson in lessons:

@@ -21,10 +21,12 @@ from auricle.training.lessons import (
     Lessons,
     collate,
     example,
+    inputs,
     join,
     load_lessons,
     save_lessons,
     visible,
+    with_silence,
     without_silence,
 )
 from fakes import random_tokens
@@ -67,10 +69,9 @@ def test_every_answer_reads_as_its_prompt_asked_alone(lm):
     heard = [tokens(7), tokens(30, seed=1)]
     made = [example(lm, heard[0], FORMS), example(lm, heard[1], FORMS[::-1])]
     batch = collate(made)
-    labels, questions, answers = (batch.pop(name) for name in ("labels", "questions", "answers"))
-    assert len(made[0].embeds) < len(made[1].embeds) == labels.shape[1]
-    batch["position_ids"] = lm.axes(batch["position_ids"])
-    states = lm.model.get_decoder()(**batch, use_cache=False).last_hidden_state
+    labels, questions, answers = (batch[name] for name in ("labels", "questions", "answers"))
+    assert len(made[0].ids) < len(made[1].ids) == labels.shape[1]
+    states = lm.model.get_decoder()(**inputs(lm, batch), use_cache=False).last_hidden_state
     found = lm.model.get_output_embeddings()(states)
     assert found.isfinite().all()
     for row, speech, forms in zip(range(2), heard, (FORMS, FORMS[::-1]), strict=True):
@@ -101,13 +102,13 @@ def test_without_speech_nothing_is_shared(lm):
 
 
 def test_questions_stand_behind_the_speech(lm, monkeypatch):
-    real = lm.prompt
+    real = lm.template
 
-    def swapped(heard, query, choices=None):
-        prompt = real(heard, query, choices)
-        return replace(prompt, embeds=prompt.embeds + len(query.text))
+    def swapped(question, choices=None):
+        template = real(question, choices)
+        return replace(template, ids=template.ids + len(question))
 
-    monkeypatch.setattr(lm, "prompt", swapped)
+    monkeypatch.setattr(lm, "template", swapped)
     with pytest.raises(TrainingError, match="prompts differ before their speech"):
         example(lm, tokens(5), FORMS)
 
@@ -158,9 +159,16 @@ def lessons(count=40):
     return made
 
 
+def paced(lm, frames, seed=0):
+    """A token in each of the frames."""
+    starts = torch.tensor(frames) / lm.tokens_per_second
+    times = torch.stack([starts, starts + 1 / lm.tokens_per_second], 1)
+    return replace(tokens(len(frames), seed), times=times)
+
+
 def drawn(data, epoch):
     data.epoch = epoch
-    return [(made.embeds, made.labels) for made in (data[i] for i in range(len(data)))]
+    return [(made.ids, made.speech, made.labels) for made in (data[i] for i in range(len(data)))]
 
 
 def same(one, other):
@@ -174,7 +182,6 @@ def same(one, other):
 def test_an_epoch_is_drawn_again_the_same(lm):
     data = Lessons(lm, lessons(), 3)
     assert len(data) == 40
-    assert list(data.lengths) == [12 + i for i in range(40)]
     first, second = drawn(data, 0), drawn(data, 1)
     assert not same(first, second)
     assert same(first, drawn(data, 0))
@@ -187,19 +194,41 @@ def test_validation_is_not_varied(lm):
     data = Lessons(lm, given, 3, vary=False)
     first = drawn(data, 0)
     assert same(first, drawn(data, 1))
-    for lesson, (embeds, _) in zip(given, first, strict=True):
-        before = int(lm.prompt(lesson.tokens, lm.query("Who?")).audio[0])
-        assert torch.equal(embeds[before : before + len(lesson.tokens)], lesson.tokens.embeds)
+    for lesson, (_, speech, _) in zip(given, first, strict=True):
+        assert torch.equal(speech, lesson.tokens.embeds)
+    assert list(data.lengths) == [len(lesson.tokens) for lesson in given]
+
+
+def test_lengths_are_those_of_the_epoch(lm):
+    """Of joined recordings and of what is read of their silence."""
+    paced_ones = [Lesson(paced(lm, [2, 3, 9 + i % 20, 30], i), ASKED, paced=True) for i in range(40)]
+    data = Lessons(lm, lessons() + paced_ones, 3)
+    for data.epoch in range(2):
+        lengths = data.lengths
+        found = [len(data[i].speech) for i in range(80)]
+        assert max(abs(one - other) for one, other in zip(lengths, found, strict=True)) <= 12
+        assert sum(lengths) == pytest.approx(sum(found), rel=0.02)
+        assert min(found[40:]) == 4  # without silence
+        assert sum(length == 31 for length in found[40:]) >= 8
+
+
+def test_with_silence(lm):
+    given = paced(lm, [2, 3, 7])
+    filled = with_silence(given, lm.tokens_per_second)
+    assert torch.equal(filled.embeds[[2, 3, 7]], given.embeds)
+    assert filled.embeds[[0, 1, 4, 5, 6]].eq(0).all()
+    assert len(filled) == 8
+    torch.testing.assert_close(filled.times[[2, 3, 7]], given.times)
+    assert len(with_silence(paced(lm, []), 12.5)) == 0
 
 
 def test_lessons_are_joined_and_thinned(lm):
     """All that is said stays, and silence goes from most of the lessons."""
     given = lessons()
     data = Lessons(lm, given, 3)
-    before = int(lm.prompt(tokens(1), lm.query("Who?")).audio[0])
     kinds = Counter()
     for lesson, made in zip(given, (data[i] for i in range(len(data))), strict=True):
-        read = made.embeds[before : int((made.questions == 0).sum())]
+        read = made.speech
         spoken, own = read[(read != 0).any(1)], lesson.tokens.embeds[1::2]
         starts = [i for i in range(len(spoken)) if torch.equal(spoken[i : i + len(own)], own)]
         assert len(starts) == 1
@@ -219,8 +248,8 @@ def said(lm, made, question):
 
 
 def test_listed_choices_are_answered_by_a_letter(lm, monkeypatch):
-    seen, real = [], lm.prompt
-    monkeypatch.setattr(lm, "prompt", lambda t, q, listed=None: seen.append((q.text, listed)) or real(t, q, listed))
+    seen, real = [], lm.template
+    monkeypatch.setattr(lm, "template", lambda q, listed=None: seen.append((q, listed)) or real(q, listed))
     data = Lessons(lm, lessons(), 0, vary=False)
     letters = Counter()
     for i in range(len(data)):
@@ -243,13 +272,17 @@ def test_listed_choices_are_answered_by_a_letter(lm, monkeypatch):
 
 
 def test_lessons_are_kept(tmp_path):
-    given = [*lessons(3), Lesson(AudioTokens(torch.ones(2, 32).bfloat16(), tokens(2).times, False), ASKED[:1])]
+    given = [
+        *lessons(3),
+        Lesson(tokens(4), ASKED, paced=True),
+        Lesson(AudioTokens(torch.ones(2, 32).bfloat16(), tokens(2).times, False), ASKED[:1]),
+    ]
     path = tmp_path / "below" / "shard-0001.safetensors"
     save_lessons(path, given)
     found = load_lessons(path)
     assert sorted(file.name for file in path.parent.iterdir()) == ["shard-0001.json", "shard-0001.safetensors"]
     for one, other in zip(given, found, strict=True):
-        assert one.asked == other.asked
+        assert (one.asked, one.paced) == (other.asked, other.paced)
         assert one.tokens.aligned == other.tokens.aligned
         assert one.tokens.embeds.dtype == other.tokens.embeds.dtype
         assert torch.equal(one.tokens.embeds, other.tokens.embeds)

@@ -153,8 +153,7 @@ class HuggingFaceSpeechLM(SpeechLM):
     def prompt(
         self, tokens: AudioTokens | None, query: Query, choices: Sequence[str] | None = None
     ) -> SpeechPrompt:
-        text = list_choices(query.text, check_choices(choices)) if choices else query.text
-        template = self._template(text, query.text)
+        template = self.template(query.text, choices)
         embeds = self._embedding(template.ids.to(self.device))
         speech = embeds[:0] if tokens is None else tokens.embeds.to(embeds)
         times = torch.zeros(0, 2) if tokens is None else tokens.times
@@ -271,7 +270,13 @@ class HuggingFaceSpeechLM(SpeechLM):
         return positions if self.position_axes == 1 else positions.expand(self.position_axes, *positions.shape)
 
     @final
-    def embed(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens dim"]:
+    def template(self, question: str, choices: Sequence[str] | None = None) -> Template:
+        """The prompt of a question, with its choices listed if there are any, as tokens on the CPU."""
+        text = list_choices(question, check_choices(choices)) if choices else question
+        return self._template(text, question)
+
+    @final
+    def embed(self, ids: Int[Tensor, "*tokens"]) -> Float[Tensor, "*tokens dim"]:
         """The LLM's embeddings of tokens."""
         embeds: Tensor = self._embedding(ids.to(self.device))
         return embeds

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
@@ -17,19 +18,42 @@ from auricle.errors import ModelError
 from auricle.evaluation.run import as_tokens
 from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.speech_lm import AudioTokens
-from auricle.training.lessons import IGNORED, Asked, Lesson, Lessons, collate
+from auricle.training.lessons import IGNORED, Asked, Lesson, Lessons, collate, inputs
 from auricle.training.loop import Schedule, fit
 from auricle.training.recordings import load_shard
 from auricle.training.talks import Talk
 from auricle.transcribing import INSTRUCTION
 
 SCHEDULE = Schedule(epochs=2.0, learning_rate=4e-4, batch_size=1, accumulation=8)
+FRAMES_PER_SIGN = (0.55, 0.9)  # of 80 ms; from the slowest talk to the fastest
+LONGEST_PAUSES = {".": 12, "?": 12, "!": 12, ",": 4}  # in frames, behind a sign
 
 
-def written(lm: HuggingFaceSpeechLM, text: str) -> AudioTokens:
-    """A text as a perfect ear would hear it, without silence: the LLM's own embeddings; in main memory."""
+def written(lm: HuggingFaceSpeechLM, text: str, rng: Random | None = None) -> AudioTokens:
+    """A text as a perfect ear would hear it: the LLM's own embeddings; in main memory.
+
+    Args:
+        lm: whose tokens they are.
+        text: what is said.
+        rng: draws how fast it is said, with which pauses, as auricle-mini hears them; without, there is no silence.
+    """
     tokens = as_tokens(lm, text)
-    return replace(tokens, embeds=tokens.embeds.cpu())
+    times = tokens.times
+    if rng:
+        said = lm.processor.tokenizer.batch_decode(lm.query(text).ids[:, None])
+        starts = torch.tensor(paced(said, rng)) / lm.tokens_per_second
+        times = torch.stack([starts, starts + 1 / lm.tokens_per_second], 1).float()
+    return replace(tokens, embeds=tokens.embeds.cpu(), times=times)
+
+
+def paced(said: Sequence[str], rng: Random) -> list[int]:
+    """The frame in which each token begins: talks, words and pauses last as long as in synthesized speech."""
+    frames, now, pace = list[int](), 0, rng.uniform(*FRAMES_PER_SIGN)
+    for token in said:
+        frames.append(now)
+        pause = rng.randint(0, LONGEST_PAUSES.get(token, 0))
+        now += max(1, round(len(token) * pace + rng.gauss(0, 1))) + pause
+    return frames
 
 
 def hear(lm: HuggingFaceSpeechLM, shard: Path) -> list[Lesson]:
@@ -46,12 +70,13 @@ def hear(lm: HuggingFaceSpeechLM, shard: Path) -> list[Lesson]:
     return lessons
 
 
-def read(lm: HuggingFaceSpeechLM, talks: Iterable[Talk]) -> list[Lesson]:
-    """Talks as a perfect ear would hear them."""
+def read(lm: HuggingFaceSpeechLM, talks: Iterable[Talk], rng: Random | None = None) -> list[Lesson]:
+    """Talks as a perfect ear would hear them; see `written`."""
     return [
         Lesson(
-            written(lm, talk.text),
+            written(lm, talk.text, rng),
             tuple(Asked(each.question, each.answer, each.wrong) for each in talk.questions),
+            paced=rng is not None,
         )
         for talk in talks
     ]
@@ -109,8 +134,7 @@ def answer_loss(lm: HuggingFaceSpeechLM) -> Callable[[nn.Module, dict[str, Any]]
     end = int(lm.answer_ids("")[-1])
 
     def loss(decoder: nn.Module, batch: dict[str, Any]) -> Float[Tensor, ""]:
-        given = {name: batch[name] for name in ("inputs_embeds", "attention_mask")}
-        states = decoder(**given, position_ids=lm.axes(batch["position_ids"]), use_cache=False).last_hidden_state
+        states = decoder(**inputs(lm, batch), use_cache=False).last_hidden_state
         learned = batch["labels"] != IGNORED
         logits: Tensor = head(states[learned].to(next(head.parameters()).dtype))
         nats = F.cross_entropy(logits.float(), batch["labels"][learned], reduction="none")

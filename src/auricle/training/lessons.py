@@ -6,8 +6,8 @@ for all its questions and a question once for all its answers, and each as if it
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
@@ -23,9 +23,11 @@ from auricle.questions import letter
 from auricle.speech_lm import AudioTokens
 from auricle.training.loop import Examples
 
+SPEECH = -1  # in the place of a speech token's id
 IGNORED = -100  # label of a token that is not learned
-LISTED = 0.25  # part of the questions that list choices and ask for a letter
-WHOLE = 0.3  # part of the lessons of which all tokens are read; of the others, silence is left out at random
+LISTED = 0.4  # part of the questions that list choices and ask for a letter
+WHOLE = 0.4  # part of the lessons of which all tokens are read
+SPOKEN = 0.2  # part of which no silence is read; of the others, it is left out at random
 JOINED = 0.3  # part of the lessons that stand in a longer recording
 LONGEST_JOIN = 3  # lessons that are put around one
 
@@ -47,10 +49,17 @@ class Asked:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A recording's speech tokens and the questions about it."""
+    """A recording's speech tokens and the questions about it.
+
+    Attributes:
+        tokens: of the recording.
+        asked: at least one.
+        paced: where no token begins in `tokens.times`, there is silence, and it is to be read.
+    """
 
     tokens: AudioTokens
     asked: tuple[Asked, ...]
+    paced: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,14 +67,16 @@ class Example:
     """A lesson as the LLM reads it.
 
     Attributes:
-        embeds: the recording, then every question and its answers.
+        ids: the recording, a `SPEECH` for every speech token, then every question and its answers.
+        speech: the speech tokens.
         positions: of every token; questions go on behind the recording, answers behind their question.
         questions: 0 for the recording, then 1, 2, ...
         answers: 0 for what is no answer, 1 for the right answer to a question, then 2, 3, ... for wrong ones.
         labels: the token that every token is to predict.
     """
 
-    embeds: Float[Tensor, "tokens dim"]
+    ids: Int[Tensor, "tokens"]
+    speech: Float[Tensor, "audio dim"]
     positions: Int[Tensor, "tokens"]
     questions: Int[Tensor, "tokens"]
     answers: Int[Tensor, "tokens"]
@@ -103,6 +114,8 @@ class Lessons(Examples[Example]):
         self._lessons = lessons
         self._seed = seed
         self._vary = vary
+        self._spoken = [int((lesson.tokens.embeds != 0).any(1).sum()) for lesson in lessons]
+        self._whole = [self._frames(lesson) for lesson in lessons]
 
     @override
     def __len__(self) -> int:
@@ -111,23 +124,50 @@ class Lessons(Examples[Example]):
     @property
     @override
     def lengths(self) -> Sequence[int]:
-        return [len(lesson.tokens) for lesson in self._lessons]
+        """In speech tokens, about, as the lessons are drawn in this epoch."""
+        found = list[int]()
+        for drawn in map(self._draw, range(len(self))):
+            spoken, whole = (sum(sizes[part] for part in drawn.parts) for sizes in (self._spoken, self._whole))
+            found.append(spoken + round(drawn.share * (whole - spoken)))
+        return found
 
     @override
     def __getitem__(self, index: int) -> Example:
-        rng = Random(f"{self._seed}-{self.epoch if self._vary else 0}-{index}")
-        lesson = self._lessons[index]
-        tokens = self._varied(lesson.tokens, rng) if self._vary else lesson.tokens
-        return example(self._lm, tokens, [_form(asked, rng) for asked in lesson.asked])
+        drawn, rng = self._draw(index), Random(f"asked-{self._key(index)}")
+        joined = join([self._heard(self._lessons[part]) for part in drawn.parts])
+        tokens = joined.select(without_silence(joined.embeds, drawn.share, rng.getrandbits(32)))
+        return example(self._lm, tokens, [_form(asked, rng) for asked in self._lessons[index].asked])
 
-    def _varied(self, tokens: AudioTokens, rng: Random) -> AudioTokens:
-        parts = [tokens]
+    def _heard(self, lesson: Lesson) -> AudioTokens:
+        return with_silence(lesson.tokens, self._lm.tokens_per_second) if lesson.paced else lesson.tokens
+
+    def _draw(self, index: int) -> "_Draw":
+        if not self._vary:
+            return _Draw((index,), 1.0)
+        rng, parts = Random(self._key(index)), [index]
         if rng.random() < JOINED:
             for _ in range(rng.randint(1, LONGEST_JOIN)):
-                parts.insert(rng.randint(0, len(parts)), rng.choice(self._lessons).tokens)
-        joined = join(parts)
-        share = 1.0 if rng.random() < WHOLE else rng.random()
-        return joined.select(without_silence(joined.embeds, share, rng.getrandbits(32)))
+                parts.insert(rng.randint(0, len(parts)), rng.randrange(len(self)))
+        kind = rng.random()
+        share = 1.0 if kind < WHOLE else 0.0 if kind < WHOLE + SPOKEN else rng.random()
+        return _Draw(tuple(parts), share)
+
+    def _frames(self, lesson: Lesson) -> int:
+        """Tokens with silence."""
+        if not lesson.paced or not len(lesson.tokens):
+            return len(lesson.tokens)
+        return round(float(lesson.tokens.times[-1, 0]) * self._lm.tokens_per_second) + 1
+
+    def _key(self, index: int) -> str:
+        return f"{self._seed}-{self.epoch if self._vary else 0}-{index}"
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """What is read of a lesson: which recordings, joined, and which share of their silence."""
+
+    parts: tuple[int, ...]
+    share: float
 
 
 def join(parts: Sequence[AudioTokens]) -> AudioTokens:
@@ -138,6 +178,20 @@ def join(parts: Sequence[AudioTokens]) -> AudioTokens:
         end += float(part.times[-1, 1]) if len(part) else 0.0
     embeds = torch.cat([part.embeds for part in parts])
     return AudioTokens(embeds, torch.cat(times), all(part.aligned for part in parts))
+
+
+def with_silence(tokens: AudioTokens, rate: float) -> AudioTokens:
+    """Tokens with zeros, which are silence in auricle-mini, in the frames where none begins.
+
+    Args:
+        tokens: no two begin in the same frame.
+        rate: frames per second.
+    """
+    frames = (tokens.times[:, 0].double() * rate).round().long()
+    length = int(frames[-1]) + 1 if len(frames) else 0
+    starts = torch.arange(length, dtype=torch.float64) / rate
+    embeds = tokens.embeds.new_zeros(length, tokens.embeds.shape[1]).index_copy(0, frames, tokens.embeds)
+    return AudioTokens(embeds, torch.stack([starts, starts + 1 / rate], 1).float(), tokens.aligned)
 
 
 def without_silence(embeds: Float[Tensor, "audio dim"], share: float, seed: int) -> Int[Tensor, "kept"]:
@@ -161,49 +215,58 @@ def example(lm: HuggingFaceSpeechLM, tokens: AudioTokens, forms: Sequence[Form])
     Raises:
         TrainingError: the model's prompt does not have the speech before the question.
     """
-    prompts = [lm.prompt(tokens, lm.query(form.question), form.listed or None) for form in forms]
-    shared = int(prompts[0].audio[-1]) + 1 if len(tokens) else 0
-    prefix = prompts[0].embeds[0, :shared]
-    parts = [_part(prefix, 0, 0, 0)]
-    for number, (prompt, form) in enumerate(zip(prompts, forms, strict=True), 1):
-        if not torch.equal(prompt.embeds[0, :shared], prefix):
+    templates = [lm.template(form.question, form.listed or None) for form in forms]
+    first = templates[0]
+    speech = torch.full((len(tokens),), SPEECH)
+    trunk = torch.cat([first.ids[: first.audio], speech]) if len(tokens) else speech
+    parts = [_part(trunk, 0, 0, 0)]
+    for number, (template, form) in enumerate(zip(templates, forms, strict=True), 1):
+        before, behind = template.ids[: template.audio], template.ids[template.audio + 1 :]
+        if not torch.equal(before, first.ids[: first.audio]):
             raise TrainingError(f"{lm.name}'s prompts differ before their speech; questions must stand behind it.")
-        text, last = prompt.embeds[0, shared:-1], prompt.embeds[0, -1:]
-        parts.append(_part(text, shared, number, 0))
+        text = behind if len(tokens) else torch.cat([before, behind])
+        parts.append(_part(text[:-1], len(trunk), number, 0))
         for answer, said in enumerate(form.answers, 1):
             ids = lm.answer_ids(said)
-            read = torch.cat([last, lm.embed(ids[:-1])])  # the prompt's last token predicts each answer's first
-            parts.append(_part(read, shared + len(text), number, answer, ids))
-    return Example(*(torch.cat([getattr(part, each.name) for part in parts]) for each in fields(Example)))
+            read = torch.cat([text[-1:], ids[:-1]])  # the prompt's last token predicts each answer's first
+            parts.append(_part(read, len(trunk) + len(text) - 1, number, answer, ids))
+    ids, *others = (torch.cat(each) for each in zip(*parts, strict=True))
+    return Example(ids, tokens.embeds.cpu(), *others)
 
 
 def _part(
-    embeds: Float[Tensor, "tokens dim"],
+    ids: Int[Tensor, "tokens"],
     start: int,
     question: int,
     answer: int,
     labels: Int[Tensor, "tokens"] | None = None,
-) -> Example:
-    ones = torch.ones(len(embeds), dtype=torch.long)
-    ids = IGNORED * ones if labels is None else labels.cpu()
-    return Example(embeds.cpu(), start + torch.arange(len(embeds)), question * ones, answer * ones, ids)
+) -> tuple[Int[Tensor, "tokens"], ...]:
+    """All that an example says of tokens, in its order."""
+    ones = torch.ones_like(ids)
+    learned = IGNORED * ones if labels is None else labels
+    return ids, start + torch.arange(len(ids)), question * ones, answer * ones, learned
 
 
 def collate(examples: list[Example]) -> dict[str, Tensor]:
-    """Pads lessons to the longest; what may see what becomes a mask."""
+    """Pads lessons to the longest; the speech tokens of all stand one after the other."""
 
     def padded(name: str, value: int) -> Tensor:
         each = [getattr(example, name) for example in examples]
         return torch.nn.utils.rnn.pad_sequence(each, batch_first=True, padding_value=value)
 
-    questions, answers = padded("questions", -1), padded("answers", 0)
+    fill = {"ids": 0, "positions": 0, "questions": -1, "answers": 0, "labels": IGNORED}
+    batch = {name: padded(name, value) for name, value in fill.items()}
+    return batch | {"speech": torch.cat([example.speech for example in examples])}
+
+
+def inputs(lm: HuggingFaceSpeechLM, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the decoder reads of a batch, on the batch's device."""
+    speech = (batch["ids"] == SPEECH)[..., None]
+    embeds = lm.embed(batch["ids"].clamp(min=0))
     return {
-        "inputs_embeds": padded("embeds", 0),
-        "position_ids": padded("positions", 0),
-        "attention_mask": visible(questions, answers)[:, None],
-        "labels": padded("labels", IGNORED),
-        "questions": questions,
-        "answers": answers,
+        "inputs_embeds": embeds.masked_scatter(speech, batch["speech"].to(embeds)),
+        "position_ids": lm.axes(batch["positions"]),
+        "attention_mask": visible(batch["questions"], batch["answers"])[:, None],
     }
 
 
@@ -215,12 +278,12 @@ def visible(
     Padding (question -1) sees itself alone, since a row without anything to see has no softmax.
     """
     tokens = questions.shape[1]
-    before = torch.ones(tokens, tokens, dtype=torch.bool).tril()
+    every = torch.ones(tokens, tokens, dtype=torch.bool, device=questions.device)
     same_question = questions[:, :, None] == questions[:, None, :]
     same_answer = (answers[:, :, None] == answers[:, None, :]) | (answers == 0)[:, None, :]
     recording = (questions == 0)[:, None, :]
-    real = (questions >= 0)[:, :, None] | torch.eye(tokens, dtype=torch.bool)
-    return before & (recording | (same_question & same_answer)) & real
+    real = (questions >= 0)[:, :, None] | (every.tril() & every.triu())
+    return every.tril() & (recording | (same_question & same_answer)) & real
 
 
 def save_lessons(path: Path, lessons: Sequence[Lesson]) -> None:
@@ -229,7 +292,10 @@ def save_lessons(path: Path, lessons: Sequence[Lesson]) -> None:
     tensors = dict[str, Tensor]()
     for i, each in enumerate(lessons):
         tensors |= {f"embeds-{i:04d}": each.tokens.embeds.contiguous(), f"times-{i:04d}": each.tokens.times}
-    about = [{"aligned": each.tokens.aligned, "asked": [asdict(a) for a in each.asked]} for each in lessons]
+    about = [
+        {"aligned": each.tokens.aligned, "paced": each.paced, "asked": [asdict(a) for a in each.asked]}
+        for each in lessons
+    ]
     path.with_suffix(".json").write_text(json.dumps(about))
     partial = path.with_suffix(".part")
     save_file(tensors, partial)
@@ -243,6 +309,7 @@ def load_lessons(path: Path) -> list[Lesson]:
         Lesson(
             AudioTokens(tensors[f"embeds-{i:04d}"], tensors[f"times-{i:04d}"], each["aligned"]),
             tuple(Asked(one["question"], one["answer"], tuple(one["wrong"])) for one in each["asked"]),
+            each["paced"],
         )
         for i, each in enumerate(about)
     ]

@@ -7,6 +7,7 @@ length, TensorBoard logs, and an end when the validation set gains no more. It r
 
 import atexit
 import json
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -208,6 +209,8 @@ def _arguments(output: Path, schedule: Schedule, examples: int) -> TrainingArgum
         seed=schedule.seed,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
+        # On a CPU they would take cores from the model; each has its own copy of what is drawn from.
+        dataloader_num_workers=min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0,
         report_to="tensorboard",
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # else one process with several GPUs would multiply the batch

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any, TypeVar, get_args
 
 import torch
@@ -184,11 +185,12 @@ def run_instruct(data: Path, output: Path, given: InstructRecipe, options: Mappi
     begin(folder / "source.json", source)
     paths = _of_every_shard(shards, folder, lambda shard, path: save_lessons(path, instruct.hear(lm, shard)))
     train = [lesson for path in paths for lesson in load_lessons(path)]
-    train += given.read * [lesson for style in STYLES for lesson in instruct.read(lm, talks(style))]
+    paces = Random(given.schedule.seed) if given.model in loading.MINI else None  # others know no silence
+    for _ in range(given.read):
+        train += [lesson for style in STYLES for lesson in instruct.read(lm, talks(style), paces)]
     train += _invented(lm, given)
-    kept = instruct.read(
-        lm, spread([talk for style in STYLES for talk in talks(style, validation=True)], VALIDATED)
-    )
+    held = [talk for style in STYLES for talk in talks(style, validation=True)]
+    kept = instruct.read(lm, spread(held, VALIDATED), paces)
     decoder = instruct.adapt(lm, given.rank, given.schedule.seed)
     instruct.instruct(lm, decoder, train, kept, output / "instruct", given.schedule)
     if processes().is_main_process:

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from auricle.errors import AuricleError
 from auricle.synthesis.dialogue import Turn
 
-Style = Literal["plain", "dense", "wide", "hard"]
+Style = Literal["plain", "dense", "wide", "hard", "keen"]
 
 VALIDATION = 10  # every tenth talk of a file is kept from training
 
