@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from auricle import audio
+from auricle import audio, token_cache
 from auricle.errors import ModelError, OptionError
 from auricle.pruning.base import Pruner
 from auricle.pruning.speechprune import SpeechPrune
@@ -37,7 +37,7 @@ class Recording:
     Attributes:
         tokens: all its speech tokens.
         duration: seconds of audio.
-        encode_seconds: how long encoding took.
+        encode_seconds: how long encoding took, or reading what was encoded before.
     """
 
     tokens: AudioTokens
@@ -143,7 +143,7 @@ def encode(
     sampling_rate: int | None = None,
     on_window: Callable[[int, int], None] | None = None,
 ) -> Recording:
-    """Reads and encodes a recording.
+    """Reads and encodes a recording; what the folder `$AURICLE_TOKENS` holds is not encoded again.
 
     Args:
         lm: the Speech LLM.
@@ -156,7 +156,7 @@ def encode(
     """
     waveform = audio.load(source, sampling_rate)
     start = now()
-    tokens = lm.encode(waveform, audio.SAMPLE_RATE, on_window)
+    tokens = token_cache.encode(lm, waveform, audio.SAMPLE_RATE, on_window)
     return Recording(tokens, len(waveform) / audio.SAMPLE_RATE, now() - start)
 
 

@@ -1,5 +1,6 @@
 """What all adapters of Hugging Face models share: windows, prompts, decoding and likelihoods by `inputs_embeds`."""
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -289,6 +290,18 @@ class HuggingFaceSpeechLM(SpeechLM):
             ModelError: no token ends what the model generates.
         """
         return torch.tensor([*self._tokenize(answer), self._end_id])
+
+    @cached_property
+    def encoder_hash(self) -> str:
+        """Of what speech tokens depend on: every weight but those of the LLM's layers, and the configuration."""
+        decoder: nn.Module = self.model.get_decoder()
+        after = {id(weight) for name, weight in decoder.named_parameters() if name.startswith("layers.")}
+        digest = hashlib.sha256(f"{type(self).__name__} {self.model.config.to_json_string()}".encode())
+        for name, weight in self.model.state_dict(keep_vars=True).items():
+            if id(weight) not in after:
+                digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+                digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def _end_id(self) -> int:
