@@ -63,7 +63,8 @@ def talks(style: Style = "plain", *, validation: bool = False) -> tuple[Talk, ..
     Args:
         style: the dense ones, files `dense-*.txt`, have more facts of one kind; the wide ones, `wide-*.txt`, were
             written around common words that the others hardly use; the hard ones, `hard-*.txt`, ask in other words
-            than the talk's, and for what is easily confused, corrected or disputed.
+            than the talk's, and for what is easily confused, corrected or disputed; the keen ones, `keen-*.txt`,
+            are longer and ask so, too, but for what is said in the answer's words.
         validation: those that are kept from training.
     """
     folder = files("auricle.training").joinpath("talks")
