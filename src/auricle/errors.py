@@ -13,6 +13,7 @@ AuricleError                    everything that auricle raises on purpose
 ├── MissingDependencyError      an optional package or program is not installed
 ├── SynthesisError              an utterance could not be spoken
 ├── DataError                   a data set cannot be read, or a record of it is not what was expected
+├── MemoryFileError             a file is no memory of a recording, or a damaged one
 ├── EndpointError               a language model's endpoint cannot be used
 └── TrainingError               a training run cannot start or go on
 ```
@@ -67,6 +68,10 @@ class SynthesisError(AuricleError):
 
 class DataError(AuricleError):
     """A data set cannot be read, or a record of it is not what was expected."""
+
+
+class MemoryFileError(AuricleError):
+    """A file is no memory of a recording, or a damaged one."""
 
 
 class EndpointError(AuricleError):

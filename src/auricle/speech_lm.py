@@ -15,6 +15,7 @@ from torch import Tensor
 
 from auricle.audio import Waveform
 from auricle.errors import OptionError
+from auricle.key_values import Pairs
 
 Positions = Literal["renumber", "original"]
 
@@ -69,6 +70,7 @@ class SpeechPrompt:
         query: where the question's tokens stand.
         times: start and end of each speech token in seconds.
         position_ids: position of every token; None for 0, 1, 2 ...
+        past: key/value pairs that stand before `embeds`, at the positions 0, 1, 2 ...: a memory of speech.
     """
 
     embeds: Float[Tensor, "1 tokens dim"]
@@ -76,9 +78,11 @@ class SpeechPrompt:
     query: Int[Tensor, "text"]
     times: Float[Tensor, "audio 2"]
     position_ids: Int[Tensor, "1 tokens"] | None = None
+    past: Pairs | None = None
 
     def __len__(self) -> int:
-        return self.embeds.shape[1]
+        """How much the LLM sees: pairs and vectors."""
+        return self.embeds.shape[1] + (0 if self.past is None else len(self.past))
 
     def keep(self, keep: Int[Tensor, "kept"], positions: Positions = "renumber") -> "SpeechPrompt":
         """The same prompt with only the speech tokens `keep`; everything else stays.

@@ -1,6 +1,5 @@
 """What all adapters of Hugging Face models share: windows, prompts, decoding and likelihoods by `inputs_embeds`."""
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,6 +16,7 @@ from typing_extensions import override
 
 from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform, prepare, windows
 from auricle.errors import ContextLengthError, ModelError
+from auricle.fingerprint import fingerprint
 from auricle.questions import check_choices, check_question, list_choices
 from auricle.speech_lm import QK, AudioTokens, Query, SpeechLM, SpeechPrompt
 
@@ -179,9 +179,13 @@ class HuggingFaceSpeechLM(SpeechLM):
             options["logits_processor"] = [*options.get("logits_processor", ()), _Notice(on_prefill)]
         if prompt.position_ids is not None:
             options["position_ids"] = self.axes(prompt.position_ids)
+        embeds = prompt.embeds
+        if prompt.past is not None:  # transformers leaves out as many of the embeddings as the cache holds pairs
+            options["past_key_values"] = self._cache(prompt)
+            embeds = torch.cat([embeds.new_zeros(1, len(prompt.past), embeds.shape[2]), embeds], 1)
         mask = torch.ones(1, len(prompt), dtype=torch.long, device=self.device)
         with self._reading(len(prompt.audio) > 0):
-            ids = self.model.generate(inputs_embeds=prompt.embeds, attention_mask=mask, **options)
+            ids = self.model.generate(inputs_embeds=embeds, attention_mask=mask, **options)
         return self._decode(ids[0]).strip()
 
     @final
@@ -213,12 +217,14 @@ class HuggingFaceSpeechLM(SpeechLM):
     def logits(self, prompt: SpeechPrompt) -> Float[Tensor, "tokens vocab"]:
         """Logits after every token of the prompt."""
         positions = self._positions(prompt)
+        mask = torch.ones(1, len(prompt), dtype=torch.long, device=self.device)
         with self._reading(len(prompt.audio) > 0):
             out = self.model(
                 inputs_embeds=prompt.embeds,
-                attention_mask=torch.ones_like(positions),  # else positions with gaps pass for packed sequences
+                attention_mask=mask,  # else positions with gaps pass for packed sequences
                 position_ids=self.axes(positions),
-                use_cache=False,
+                past_key_values=self._cache(prompt),
+                use_cache=prompt.past is not None,
             )
         logits: Tensor = out.logits[0]
         return logits
@@ -233,7 +239,7 @@ class HuggingFaceSpeechLM(SpeechLM):
         """
         self._check_length(len(prompt))
         positions = self._positions(prompt)
-        cache = DynamicCache()
+        cache = self._cache(prompt)
         with self._reading(len(prompt.audio) > 0):
             out = self.model(
                 inputs_embeds=prompt.embeds,
@@ -263,7 +269,11 @@ class HuggingFaceSpeechLM(SpeechLM):
     def _positions(self, prompt: SpeechPrompt) -> Int[Tensor, "1 tokens"]:
         if prompt.position_ids is not None:
             return prompt.position_ids
-        return torch.arange(len(prompt), device=self.device)[None]
+        return torch.arange(len(prompt), device=self.device)[None, -prompt.embeds.shape[1] :]
+
+    def _cache(self, prompt: SpeechPrompt) -> DynamicCache:
+        """What stands before the prompt's vectors."""
+        return DynamicCache() if prompt.past is None else prompt.past.cache(self.model.get_decoder().rotary_emb)
 
     @final
     def axes(self, positions: Int[Tensor, "batch tokens"]) -> Int[Tensor, "*axes batch tokens"]:
@@ -296,12 +306,17 @@ class HuggingFaceSpeechLM(SpeechLM):
         """Of what speech tokens depend on: every weight but those of the LLM's layers, and the configuration."""
         decoder: nn.Module = self.model.get_decoder()
         after = {id(weight) for name, weight in decoder.named_parameters() if name.startswith("layers.")}
-        digest = hashlib.sha256(f"{type(self).__name__} {self.model.config.to_json_string()}".encode())
-        for name, weight in self.model.state_dict(keep_vars=True).items():
-            if id(weight) not in after:
-                digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-                digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        every = self.model.state_dict(keep_vars=True).items()
+        return fingerprint(self._about, ((name, weight) for name, weight in every if id(weight) not in after))
+
+    @property
+    def weights_hash(self) -> str:
+        """Of every weight, by a sample of it, and the configuration."""
+        return fingerprint(self._about, self.model.state_dict().items(), sampled=True)
+
+    @property
+    def _about(self) -> str:
+        return f"{type(self).__name__} {self.model.config.to_json_string()}"
 
     @cached_property
     def _end_id(self) -> int:

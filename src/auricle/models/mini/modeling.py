@@ -128,6 +128,7 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
         inputs_embeds: Float[Tensor, "batch tokens dim"] | None = None,
         attention_mask: Int[Tensor, "batch past_and_tokens"] | None = None,
         position_ids: Int[Tensor, "batch tokens"] | None = None,
+        past_key_values: Any = None,  # noqa: ANN401 - transformers' caches; it looks for the name
         **kwargs: Any,  # noqa: ANN401 - passed to the decoder
     ) -> CausalLMOutputWithPast:
         """Runs the LLM; speech tokens replace the placeholders of `input_ids` in order."""
@@ -137,6 +138,7 @@ class AuricleMiniForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
+            past_key_values=past_key_values,
             **kwargs,
         )
         return out

@@ -1,0 +1,176 @@
+"""Speech-XL: a recording is read interval by interval, and only the SSTs' key/value pairs are kept.
+
+```
+AudioTokens -> intervals -> SSTs among the tokens -> the LLM's layers -> the SSTs' pairs -> Memory
+Memory, question -> SpeechPrompt -> answer
+```
+
+The prompt before the speech and all behind it stay raw. An interval sees that prompt, the SSTs of the intervals
+before it, and itself; what is read later sees the prompt, all SSTs and no speech.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from auricle.errors import ModelError, OptionError
+from auricle.fingerprint import fingerprint
+from auricle.key_values import Pairs, no_pairs
+from auricle.models.hugging_face import HuggingFaceSpeechLM
+from auricle.questions import check_choices
+from auricle.speech_lm import AudioTokens, Query, SpeechPrompt
+from auricle.summarization import layout
+from auricle.summarization.intervals import Boundaries, cut
+from auricle.summarization.memory import About, Memory
+from auricle.summarization.sst import SST, Reader, installed
+
+INTERVAL = 480  # speech tokens; 2, 4, 8, 12 and 16 divide it
+
+
+@dataclass(frozen=True)
+class Summarization:
+    """How a recording is summarized.
+
+    Attributes:
+        compression_ratio: speech tokens per SST (the paper's alpha).
+        interval: speech tokens of an interval, at most.
+        boundaries: "fixed" cuts every `interval` tokens, "dynamic" where the speech changes most.
+        placement: see `auricle.summarization.layout.marks`.
+    """
+
+    compression_ratio: int = 8
+    interval: int = INTERVAL
+    boundaries: Boundaries = "fixed"
+    placement: layout.Placement = "interleave"
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            OptionError: one of them is too small.
+        """
+        for name in ("compression_ratio", "interval"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} is {getattr(self, name)}; expected at least 1 speech token.")
+
+
+@final
+class Summarizer:
+    """A Speech LLM with its SSTs."""
+
+    def __init__(self, lm: HuggingFaceSpeechLM, sst: SST, options: Summarization | None = None) -> None:
+        """Takes both; neither is changed.
+
+        Args:
+            lm: its decoder has to be of the standard kind (Llama's, Qwen2's).
+            sst: of that decoder.
+            options: how it summarizes; may be replaced for each recording.
+
+        Raises:
+            ModelError: the SSTs are not of this decoder, or the decoder cannot summarize.
+        """
+        self.lm = lm
+        self.sst = sst.to(lm.device)
+        self.options = options or Summarization()
+        self._decoder: Any = lm.model.get_decoder()
+        with installed(self._decoder, sst):
+            pass
+        self._weights = fingerprint(lm.weights_hash, sst.state_dict().items(), sampled=True)
+
+    @torch.inference_mode()
+    def summarize(
+        self,
+        tokens: AudioTokens,
+        *,
+        options: Summarization | None = None,
+        recording: str = "",
+        duration: float | None = None,
+        on_interval: Callable[[int, int], None] | None = None,
+    ) -> Memory:
+        """Reads a recording's speech tokens, all or what a pruner has left, of any length.
+
+        Args:
+            tokens: of the recording.
+            options: how; by default those of the summarizer.
+            recording: SHA-256 of the samples, where it is known.
+            duration: seconds of audio; by default where the last token ends.
+            on_interval: called with the intervals done and all intervals.
+        """
+        given = options or self.options
+        template = self.lm.template("?")
+        prefix = template.ids[: template.audio]
+        with installed(self._decoder, self.sst) as reader:
+            start = self._read(reader, prefix)
+            pairs, times = no_pairs(self._decoder), [tokens.times[:0]]
+            spans = cut(tokens.embeds, given.interval, given.boundaries)
+            for number, (first, last) in enumerate(spans, 1):
+                pairs += interval_pairs(reader, self.sst, tokens.embeds[first:last], start + pairs, given)
+                times.append(layout.spans(tokens.times[first:last], given.compression_ratio, given.placement))
+                if on_interval:
+                    on_interval(number, len(spans))
+        end = float(tokens.times[-1, 1]) if len(tokens) else 0.0
+        about = About(
+            model=self.lm.name,
+            weights=self._weights,
+            recording=recording,
+            duration=end if duration is None else duration,
+            speech_tokens=len(tokens),
+            compression_ratio=given.compression_ratio,
+            prefix=tuple(prefix.tolist()),
+        )
+        return Memory(pairs, torch.cat(times), about)
+
+    @torch.inference_mode()
+    def prompt(self, memory: Memory, query: Query, choices: Sequence[str] | None = None) -> SpeechPrompt:
+        """The prompt of a question about a memory, for the Speech LLM's `generate` and `loglikelihood`.
+
+        Args:
+            memory: of the recording.
+            query: the question.
+            choices: if given, they are listed after the question, with letters.
+
+        Raises:
+            ModelError: another model made the memory, or this model's prompt before the speech has changed since.
+        """
+        memory.check(self.lm.name, self._weights)
+        template = self.lm.template(query.text, check_choices(choices) if choices else None)
+        prefix = template.ids[: template.audio]
+        if tuple(prefix.tolist()) != memory.about.prefix:
+            raise ModelError(
+                f"The prompt of '{self.lm.name}' begins otherwise than when the memory was made; summarize the"
+                " recording again."
+            )
+        with installed(self._decoder, self.sst) as reader:
+            start = self._read(reader, prefix)
+        none = torch.zeros(0, dtype=torch.long, device=self.lm.device)
+        pairs = Pairs(memory.pairs.keys.to(start.keys), memory.pairs.values.to(start.values))
+        return SpeechPrompt(
+            self.lm.embed(template.ids[template.audio + 1 :])[None],
+            none,
+            template.query.to(self.lm.device) - template.audio - 1,
+            memory.times[:0],
+            past=start + pairs,
+        )
+
+    def _read(self, reader: Reader, ids: Tensor) -> Pairs:
+        return reader.read(self.lm.embed(ids), no_pairs(self._decoder))[1] if len(ids) else no_pairs(self._decoder)
+
+
+def interval_pairs(
+    reader: Reader, sst: SST, speech: Float[Tensor, "tokens dim"], past: Pairs, options: Summarization
+) -> Pairs:
+    """The pairs of an interval's SSTs.
+
+    Args:
+        reader: the decoder with the SSTs.
+        sst: their embedding.
+        speech: of the interval.
+        past: pairs of the prompt before the speech and of the SSTs so far.
+        options: ratio and placement.
+    """
+    embeds, marked = layout.read(speech, sst.embedding, options.compression_ratio, options.placement)
+    return reader.read(embeds, past, marked)[1].select(marked)

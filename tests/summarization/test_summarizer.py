@@ -1,0 +1,226 @@
+"""Summarizing: proofs against plain forwards, and against one forward with all rules of who sees whom by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+import torch
+from torch import nn
+
+from auricle.errors import ModelError, OptionError
+from auricle.key_values import no_pairs
+from auricle.models.audio_flamingo3 import AudioFlamingo3
+from auricle.models.mini.adapter import AuricleMini
+from auricle.models.qwen2_audio import Qwen2Audio
+from auricle.models.voxtral import Voxtral
+from auricle.summarization import layout
+from auricle.summarization.intervals import cut
+from auricle.summarization.sst import PROJECTIONS, SST, attentions, installed
+from auricle.summarization.summarizer import Summarization, Summarizer, interval_pairs
+from fakes import random_tokens
+from models import tiny, tiny_mini, tiny_voxtral
+
+MAKE = {
+    "mini": lambda: AuricleMini(tiny_mini.model(), tiny_mini.processor(), "auricle-mini"),
+    "qwen2_audio": lambda: Qwen2Audio(*tiny.tiny_qwen2_audio()),
+    "voxtral": lambda: Voxtral(tiny_voxtral.model(), tiny_voxtral.processor(Path(mkdtemp()))),
+    "audio_flamingo3": lambda: AudioFlamingo3(*tiny.tiny_audio_flamingo3()),
+}
+OPTIONS = [
+    Summarization(2, 6),
+    Summarization(3, 7),
+    Summarization(8, 100),
+    Summarization(4, 6, placement="end"),
+    Summarization(3, 7, placement="pool"),
+    Summarization(4, 9, boundaries="dynamic"),
+]
+
+
+@pytest.fixture(params=list(MAKE))
+def lm(request):
+    return MAKE[request.param]()
+
+
+def decoder_of(lm):
+    return lm.model.get_decoder()
+
+
+def dim(lm):
+    return lm.embed(torch.tensor([1])).shape[1]
+
+
+def trained(lm, rank=None, seed=0):
+    """SSTs that are not the model's own."""
+    torch.manual_seed(seed)
+    sst = SST(decoder_of(lm), torch.randn(dim(lm)), rank)
+    with torch.no_grad():
+        for weight in sst.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    return sst
+
+
+def speech(lm, count, seed=0):
+    return random_tokens(count, dim=dim(lm), seed=seed)
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+@pytest.mark.parametrize("interval", [5, 7, 100])
+def test_untrained_and_all_kept_reads_as_a_plain_forward(lm, rank, interval):
+    sst = SST(decoder_of(lm), torch.zeros(dim(lm)), rank)
+    summarizer = Summarizer(lm, sst, Summarization(interval=interval, placement="all"))
+    tokens, query = speech(lm, 23), lm.query("Where is the boat?", ["sea", "bay"])
+    prompt = summarizer.prompt(summarizer.summarize(tokens), query)
+    plain = lm.prompt(tokens, query)
+    assert len(prompt) == len(plain)
+    behind = prompt.embeds.shape[1]
+    torch.testing.assert_close(lm.logits(prompt), lm.logits(plain)[-behind:], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        lm.loglikelihood(prompt, query.choices), lm.loglikelihood(plain, query.choices), atol=1e-3, rtol=1e-3
+    )
+    assert lm.generate(prompt, 6) == lm.generate(plain, 6)
+    assert torch.equal(prompt.embeds[0, prompt.query], plain.embeds[0, plain.query])
+
+
+def seen_and_where(part, kept):
+    """Which tokens each token sees, at which position it sees them, and its own."""
+    seen = torch.zeros(len(part), len(part), dtype=torch.bool)
+    at, own = torch.zeros(len(part), len(part)), torch.zeros(len(part))
+    for number in part.unique():
+        rows, before = (part == number).nonzero()[:, 0], (kept & (part < number)).nonzero()[:, 0]
+        own[rows] = len(before) + torch.arange(len(rows)).float()
+        for row in rows:
+            inside = rows[rows <= row]
+            seen[row, before], seen[row, inside] = True, True
+            at[row, before], at[row, inside] = torch.arange(len(before)).float(), own[inside]
+    return seen, at, own
+
+
+def turned(vectors, angle):
+    a, b = vectors.chunk(2, -1)
+    return torch.cat([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()], -1)
+
+
+def reference(lm, sst, prefix, speech, last, options):
+    """One forward of all tokens: the layers by hand, every key turned to where the query sees it."""
+    decoder = decoder_of(lm)
+    spans = cut(speech, options.interval, options.boundaries)
+    none = torch.zeros(0, dtype=torch.bool)
+    parts = [(prefix, none.new_zeros(len(prefix)))]
+    parts += [
+        layout.read(speech[a:b], sst.embedding, options.compression_ratio, options.placement) for a, b in spans
+    ]
+    parts.append((last, none.new_zeros(len(last))))
+    marked = torch.cat([marks for _, marks in parts])
+    part = torch.cat([torch.full((len(x),), number) for number, (x, _) in enumerate(parts)])
+    seen, at, own = seen_and_where(part, marked | (part == 0))
+    states, size = torch.cat([x for x, _ in parts]), no_pairs(decoder).keys.shape[-1]
+    turns = decoder.rotary_emb.inv_freq
+    for layer, mine in zip(decoder.layers, sst.layers, strict=True):
+        x, heads = layer.input_layernorm(states), {}
+        for name in PROJECTIONS:
+            plain = getattr(layer.self_attn, name)(x)
+            summary = mine[name](x) + (plain if sst.rank else 0)
+            heads[name] = torch.where(marked[:, None], summary, plain).unflatten(-1, (-1, size)).transpose(0, 1)
+        groups = len(heads["q_proj"]) // len(heads["k_proj"])
+        keys, values = (heads[name].repeat_interleave(groups, 0) for name in ("k_proj", "v_proj"))
+        queries = turned(heads["q_proj"], own[:, None] * turns)
+        moved = turned(keys[:, None], at[None, :, :, None] * turns)  # heads, rows, columns, size
+        scores = torch.einsum("hrd,hrcd->hrc", queries, moved) / size**0.5
+        weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+        states = states + layer.self_attn.o_proj(torch.einsum("hrc,hcd->rhd", weights, values).flatten(1))
+        states = states + layer.mlp(layer.post_attention_layernorm(states))
+    return lm.model.get_output_embeddings()(decoder.norm(states[part == len(parts) - 1]))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("rank", [None, 2])
+@torch.no_grad()
+def test_windows_are_one_forward_under_the_equivalent_mask(lm, options, rank):
+    sst = trained(lm, rank)
+    summarizer = Summarizer(lm, sst, options)
+    tokens, template = speech(lm, 23), lm.template("Where is the boat?")
+    memory = summarizer.summarize(tokens)
+    found = lm.logits(summarizer.prompt(memory, lm.query("Where is the boat?")))
+    before, behind = lm.embed(template.ids[: template.audio]), lm.embed(template.ids[template.audio + 1 :])
+    expected = reference(lm, sst, before, tokens.embeds, behind, options)
+    torch.testing.assert_close(found, expected, atol=2e-4, rtol=2e-3)
+    spans = cut(tokens.embeds, options.interval, options.boundaries)
+    assert len(memory) == sum(layout.ssts(b - a, options.compression_ratio) for a, b in spans)
+
+
+def test_the_model_is_left_as_it_was(lm):
+    decoder = decoder_of(lm)
+    before = [getattr(attention, name) for attention in attentions(decoder) for name in PROJECTIONS]
+    names = list(lm.model.state_dict())
+    with pytest.raises(KeyError), installed(decoder, trained(lm)):
+        raise KeyError
+    summarizer = Summarizer(lm, trained(lm))
+    summarizer.prompt(summarizer.summarize(speech(lm, 9)), lm.query("Where?"))
+    after = [getattr(attention, name) for attention in attentions(decoder) for name in PROJECTIONS]
+    assert all(one is other for one, other in zip(before, after, strict=True))
+    assert list(lm.model.state_dict()) == names
+
+
+def test_gradients_flow_through_earlier_intervals():
+    """The last interval's pairs depend on the first interval's speech, but not on what follows them.
+
+    It takes three layers: the pairs of the first one are made of nothing but the SST's embedding.
+    """
+    lm = AuricleMini(tiny_mini.model(num_hidden_layers=3), tiny_mini.processor(), "auricle-mini")
+    options, decoder, sst = Summarization(4, 8), decoder_of(lm), trained(lm)
+    embeds = speech(lm, 24).embeds.clone().requires_grad_()
+    with installed(decoder, sst) as reader:
+        pairs = no_pairs(decoder)
+        for start in (0, 8, 16):
+            pairs += interval_pairs(reader, sst, embeds[start : start + 8], pairs, options)
+        pairs.values[-1, :, 4:].square().sum().backward(retain_graph=True)
+        assert embeds.grad[:8].abs().sum() > 0
+        assert embeds.grad[16:].abs().sum() > 0
+        reader.read(speech(lm, 5, seed=1).embeds, pairs)[0].square().sum().backward()
+        idle = [name for name, weight in sst.named_parameters() if weight.grad is None or not weight.grad.any()]
+        assert idle == ["layers.2.q_proj.weight"]  # what an SST would say is never read
+        embeds.grad = None
+        interval_pairs(reader, sst, embeds[:8], no_pairs(decoder), options).values.square().sum().backward()
+    assert embeds.grad[8:].abs().sum() == 0
+    assert not any(weight.requires_grad for weight in lm.model.parameters())
+
+
+def test_any_length_is_summarized(lm):
+    summarizer, told = Summarizer(lm, trained(lm), Summarization(4, 8)), []
+    for count, pairs in ((0, 0), (1, 1), (8, 2), (9, 3), (30, 8)):
+        memory = summarizer.summarize(speech(lm, count), on_interval=lambda *at: told.append(at))
+        assert len(memory) == pairs
+        assert memory.about.speech_tokens == count
+        assert memory.times.shape == (pairs, 2)
+        if count:
+            torch.testing.assert_close(memory.times[-1, 1], speech(lm, count).times[-1, 1])
+            assert memory.times[0, 0] == 0
+    assert told[-4:] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_a_memory_of_another_model_is_refused(lm):
+    one = Summarizer(lm, trained(lm))
+    memory = one.summarize(speech(lm, 9))
+    with pytest.raises(ModelError, match="begins otherwise"):
+        one.prompt(replace(memory, about=replace(memory.about, prefix=(1, 2))), lm.query("Where?"))
+    with pytest.raises(ModelError, match="other weights of it"):
+        Summarizer(lm, trained(lm, seed=1)).prompt(memory, lm.query("Where?"))
+    lm.model.get_output_embeddings().weight.data += 0.5
+    with pytest.raises(ModelError, match="again with this model"):
+        Summarizer(lm, trained(lm)).prompt(memory, lm.query("Where?"))
+
+
+def test_not_every_decoder_summarizes(lm):
+    with pytest.raises(ModelError, match="cannot summarize"):
+        SST(nn.Linear(2, 2), torch.zeros(2))
+    sst = trained(lm)
+    del sst.layers[-1]
+    with pytest.raises(ModelError, match="layers"):
+        Summarizer(lm, sst)
+
+
+@pytest.mark.parametrize("wrong", [{"compression_ratio": 0}, {"interval": 0}])
+def test_options_are_checked(wrong):
+    with pytest.raises(OptionError):
+        Summarization(**wrong)
