@@ -14,11 +14,13 @@ from auricle.errors import ModelError, OptionError, TrainingError
 from auricle.models.mini import assembly, wheels
 from auricle.models.mini.adapter import AuricleMini
 from auricle.models.qwen2_audio import Qwen2Audio
+from auricle.summarization.sst import load_sst
 from auricle.synthesis import SpokenSentence, Turn
 from auricle.training import align, instruct, recordings, stages
 from auricle.training.loop import Schedule
+from auricle.training.recipes import AlignRecipe, CompressRecipe, InstructRecipe, recipe
 from auricle.training.recordings import save_shard, shard_path
-from auricle.training.stages import AlignRecipe, InstructRecipe, recipe, run_align, run_data, run_instruct
+from auricle.training.stages import run_align, run_compress, run_data, run_instruct
 from auricle.training.talks import Question, Talk
 from fakes import FakeSpeechLM, noise
 from models import tiny, tiny_mini
@@ -133,6 +135,31 @@ def test_both_stages(tiny_parts, data, tmp_path):
         run_instruct(data, output, INSTRUCT, {})
     with pytest.raises(TrainingError, match=r"connector.safetensors' is trained already; .*align'"):
         run_align(data, output, ALIGN)
+
+
+@peft_warns
+def test_ssts_are_trained_for_what_was_tuned(tiny_parts, data, tmp_path):
+    output = tmp_path / "run"
+    given = CompressRecipe(rank=2, curriculum=((2,), (4,)), interval=8, schedule=INSTRUCT.schedule)
+    run_align(data, output, ALIGN)
+    with pytest.raises(TrainingError, match="holds no lora; run 'auricle train instruct' first"):
+        run_compress(data, output, "sst", given, {})
+    run_instruct(data, output, INSTRUCT, {})
+    run_compress(data, output, "sst", given, {})
+    run_compress(data, output, "pool", replace(given, placement="pool"), {})
+    assert recipe(CompressRecipe, output / "sst" / "compress.json", {}) == given
+    lm = loading.load(output / "model")
+    sst = load_sst(lm, output / "sst")
+    assert sst.rank == 2
+    assert any(weight.any() for name, weight in sst.named_parameters() if name.endswith("up.weight"))
+    with pytest.raises(TrainingError, match="sst' is trained already; remove it, or give another name"):
+        run_compress(data, output, "sst", given, {})
+
+
+@pytest.mark.parametrize("curriculum", [(), ((),), ((2, 0),)])
+def test_a_curriculum_without_ratios(curriculum):
+    with pytest.raises(OptionError, match="expected ratios of at least 1 for each phase"):
+        CompressRecipe(curriculum=curriculum)
 
 
 @peft_warns
@@ -286,9 +313,9 @@ def test_auricle_mini_takes_no_options(tmp_path):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"epochs": "2"}, "epochs is '2'; expected a number"),
-        ({"rank": 2.5}, "rank is 2.5; expected a number"),
-        ({"read": True}, "read is True; expected a number"),
+        ({"epochs": "2"}, "epochs is '2'; expected something like"),
+        ({"rank": 2.5}, "rank is 2.5; expected something like"),
+        ({"read": True}, "read is True; expected something like"),
         ({"rank": 0}, "rank is 0; expected at least 1"),
         ({"shards": -1}, "shards is -1; expected at least 1"),
         ({"read": -1}, "read is -1; expected at least 0"),

@@ -54,7 +54,8 @@ def align_command(
     seed: Seed = None,
 ) -> None:
     """Stage one: auricle-mini's connector learns when what is said, by CTC on a frozen encoder."""
-    from auricle.training.stages import AlignRecipe, recipe, run_align
+    from auricle.training.recipes import AlignRecipe, recipe
+    from auricle.training.stages import run_align
 
     given = _given(epochs, learning_rate, batch_size, accumulation, evaluations, patience, seed)
     run_align(data, output, recipe(AlignRecipe, config, given | {"shards": shards}))
@@ -81,12 +82,67 @@ def instruct_command(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Stage two: a LoRA on a Speech LLM's LLM learns to answer questions on recordings, and to transcribe them."""
-    from auricle.training.stages import InstructRecipe, recipe, run_instruct
+    from auricle.training.recipes import InstructRecipe, recipe
+    from auricle.training.stages import run_instruct
 
     given = _given(epochs, learning_rate, batch_size, accumulation, evaluations, patience, seed)
     given |= {"shards": shards, "read": read, "invented": invented, "rank": rank, "model": model}
     options = load_options(dtype, None, trust_remote_code)
     run_instruct(data, output, recipe(InstructRecipe, config, given), options)
+
+
+@train_app.command("compress")
+def compress_command(
+    data: Data = Path("runs/data"),
+    output: Output = Path("runs/mini"),
+    name: Annotated[
+        str, typer.Option(help="Of the folder in OUTPUT for the SSTs; another one to compare.")
+    ] = "sst",
+    model: Annotated[str | None, typer.Option(help="auricle-mini by default, or what 'ask --model' takes.")] = None,
+    config: Config = None,
+    shards: Shards = None,
+    read: Annotated[int | None, typer.Option(min=0, help="Times that each written talk is read.")] = None,
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="Of the SSTs' projections; whole copies by default.")
+    ] = None,
+    phase: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RATIOS", help="Such as 2,4; give one for each phase of the curriculum."),
+    ] = None,
+    mixed: Annotated[
+        bool | None, typer.Option("--mixed/--one-ratio", help="A ratio for each interval, or for each recording.")
+    ] = None,
+    interval: Annotated[int | None, typer.Option(min=1, help="Speech tokens of an interval, at most.")] = None,
+    boundaries: Annotated[str | None, typer.Option(help="fixed or dynamic.")] = None,
+    placement: Annotated[str | None, typer.Option(help="interleave, end or pool.")] = None,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    accumulation: Accumulation = None,
+    evaluations: Evaluations = None,
+    patience: Patience = None,
+    seed: Seed = None,
+    dtype: Dtype = None,
+    trust_remote_code: TrustRemoteCode = False,
+) -> None:
+    """Stage three: Speech Summarization Tokens learn to stand for speech, at rising ratios."""
+    from auricle.training.recipes import CompressRecipe, recipe
+    from auricle.training.stages import run_compress
+
+    given = _given(epochs, learning_rate, batch_size, accumulation, evaluations, patience, seed)
+    given |= {"shards": shards, "read": read, "rank": rank, "model": model, "mixed": mixed, "interval": interval}
+    given |= {"boundaries": boundaries, "placement": placement, "curriculum": _phases(phase)}
+    options = load_options(dtype, None, trust_remote_code)
+    run_compress(data, output, name, recipe(CompressRecipe, config, given), options)
+
+
+def _phases(given: list[str] | None) -> tuple[tuple[int, ...], ...] | None:
+    from auricle.errors import OptionError
+
+    try:
+        return tuple(tuple(map(int, phase.split(","))) for phase in given) if given else None
+    except ValueError as error:
+        raise OptionError(f"A phase of the curriculum is {given}; expected ratios such as 2,4.") from error
 
 
 def _given(

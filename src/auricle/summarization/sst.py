@@ -4,20 +4,27 @@ No model file is changed: where a decoder layer projects its input to queries, k
 around the projection that gives the marked tokens, and only those, the SSTs' own.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, final
 
 import torch
 from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 from typing_extensions import override
 
-from auricle.errors import ModelError
+from auricle.errors import ModelError, WeightsError
+from auricle.files import whole
 from auricle.key_values import Pairs, no_pairs
+from auricle.models.hugging_face import HuggingFaceSpeechLM
 
+SST_FILE = "sst.safetensors"
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
 
@@ -47,6 +54,36 @@ class SST(nn.Module):
             nn.ModuleDict({name: _projection(getattr(attention, name), rank) for name in PROJECTIONS})
             for attention in attentions(decoder)
         )
+
+
+def new_sst(lm: HuggingFaceSpeechLM, rank: int | None = None) -> SST:
+    """Untrained SSTs of a Speech LLM: they begin as the token that ends an answer."""
+    return SST(lm.model.get_decoder(), lm.embed(lm.answer_ids("")[-1:])[0], rank)
+
+
+def save_sst(sst: SST, folder: Path, about: object) -> None:
+    """Writes SSTs in bfloat16, whole or not at all, with a note of how they were trained to summarize."""
+    said = {"rank": str(sst.rank or ""), "trained": json.dumps(vars(about))}
+    tensors = {name: weight.detach().cpu().bfloat16().contiguous() for name, weight in sst.state_dict().items()}
+    with whole(folder / SST_FILE) as part:
+        save_file(tensors, part, said)
+
+
+def load_sst(lm: HuggingFaceSpeechLM, folder: Path) -> SST:
+    """The SSTs that `save_sst` wrote.
+
+    Raises:
+        WeightsError: there are none, they are damaged, or of another decoder.
+    """
+    path = folder / SST_FILE
+    try:
+        with safe_open(path, framework="pt") as file:
+            rank = (file.metadata() or {}).get("rank", "")
+        sst = new_sst(lm, int(rank) if rank else None)
+        sst.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"'{path}' holds no Speech Summarization Tokens of '{lm.name}': {error}") from error
+    return sst
 
 
 @final

@@ -126,25 +126,36 @@ def instruct(
 
 
 def answer_loss(lm: HuggingFaceSpeechLM) -> Callable[[nn.Module, dict[str, Any]], Float[Tensor, ""]]:
-    """The loss of a batch: to say the right answers, and to choose them among the wrong ones, in nats.
+    """The loss of a batch that `collate` made: see `said_loss`."""
+
+    def loss(decoder: nn.Module, batch: dict[str, Any]) -> Float[Tensor, ""]:
+        states = decoder(**inputs(lm, batch), use_cache=False).last_hidden_state
+        return said_loss(lm, states, batch["labels"], batch["questions"], batch["answers"])
+
+    return loss
+
+
+def said_loss(
+    lm: HuggingFaceSpeechLM,
+    states: Float[Tensor, "batch tokens dim"],
+    labels: Int[Tensor, "batch tokens"],
+    questions: Int[Tensor, "batch tokens"],
+    answers: Int[Tensor, "batch tokens"],
+) -> Float[Tensor, ""]:
+    """To say the right answers, and to choose them among the wrong ones, in nats.
 
     The choice leaves out the token that ends an answer, as `loglikelihood` does.
     """
     head: nn.Module = lm.model.get_output_embeddings()
     end = int(lm.answer_ids("")[-1])
-
-    def loss(decoder: nn.Module, batch: dict[str, Any]) -> Float[Tensor, ""]:
-        states = decoder(**inputs(lm, batch), use_cache=False).last_hidden_state
-        learned = batch["labels"] != IGNORED
-        logits: Tensor = head(states[learned].to(next(head.parameters()).dtype))
-        nats = F.cross_entropy(logits.float(), batch["labels"][learned], reduction="none")
-        right = batch["answers"][learned] == 1
-        said = batch["labels"][learned] != end
-        rows, columns = (each[said] for each in learned.nonzero(as_tuple=True))
-        place = (rows, batch["questions"][rows, columns], batch["answers"][rows, columns])
-        return nats[right].mean() + choice_loss(nats[said], *place)
-
-    return loss
+    learned = labels != IGNORED
+    logits: Tensor = head(states[learned].to(next(head.parameters()).dtype))
+    nats = F.cross_entropy(logits.float(), labels[learned], reduction="none")
+    right = answers[learned] == 1
+    said = labels[learned] != end
+    rows, columns = (each[said] for each in learned.nonzero(as_tuple=True))
+    place = (rows, questions[rows, columns], answers[rows, columns])
+    return nats[right].mean() + choice_loss(nats[said], *place)
 
 
 def choice_loss(

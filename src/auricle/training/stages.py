@@ -1,16 +1,16 @@
 """The stages that make auricle-mini, each resumable, from nothing but wheels and this package.
 
-`train data` speaks recordings, `train align` trains the connector on them, `train instruct` a LoRA. The last works
-for other Speech LLMs of `transformers`, too. Run by `accelerate launch`, each of the processes encodes its part of
-the shards, and they train together. What a folder is made from is noted in it before it is made, so that nothing
-goes on otherwise than it began.
+`train data` speaks recordings, `train align` trains the connector on them, `train instruct` a LoRA, `train
+compress` Speech Summarization Tokens. The last two work for other Speech LLMs of `transformers`, too. Run by
+`accelerate launch`, each of the processes encodes its part of the shards, and they train together. What a folder is
+made from is noted in it before it is made, so that nothing goes on otherwise than it began.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -27,102 +27,20 @@ from auricle.files import write_json
 from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.models.mini import assembly, wheels
 from auricle.models.mini.adapter import AuricleMini
-from auricle.training import align, instruct, recordings
+from auricle.summarization.sst import SST_FILE, new_sst, save_sst
+from auricle.summarization.summarizer import Summarization
+from auricle.training import align, compress, instruct, recordings
 from auricle.training.dialogues import samples
-from auricle.training.lessons import Asked, Lesson, load_lessons, save_lessons
-from auricle.training.loop import Schedule, processes
+from auricle.training.lessons import Asked, Lesson, Lessons, load_lessons, save_lessons
+from auricle.training.loop import processes
+from auricle.training.recipes import AlignRecipe, CompressRecipe, InstructRecipe
 from auricle.training.recordings import SpeechRecipe
 from auricle.training.talks import Style, talks
 from auricle.training.voicing import VOICES
 
 STYLES: tuple[Style, ...] = get_args(Style)
-VALIDATED = 60  # talks that each evaluation reads, about 250 questions
-
-
-@dataclass(frozen=True)
-class AlignRecipe:
-    """How the connector is trained.
-
-    Attributes:
-        shards: how many of the recordings' shards are heard; None hears all.
-        schedule: how long and how fast.
-    """
-
-    shards: int | None = None
-    schedule: Schedule = align.SCHEDULE
-
-    def __post_init__(self) -> None:
-        """Checks the numbers.
-
-        Raises:
-            OptionError: one of them is too small.
-        """
-        _at_least(self, shards=1)
-
-
-@dataclass(frozen=True)
-class InstructRecipe:
-    """How the LoRA is trained.
-
-    Attributes:
-        shards: how many of the recordings' shards are heard; None hears all.
-        read: passes over the written talks to read, as a perfect ear would hear them, among what is heard.
-        invented: talks of the grammar to read besides.
-        rank: of the LoRA on all linear layers.
-        model: "mini", or what `auricle.load` takes.
-        schedule: how long and how fast.
-    """
-
-    shards: int | None = None
-    read: int = 1
-    invented: int = 0
-    rank: int = 32
-    model: str = "mini"
-    schedule: Schedule = instruct.SCHEDULE
-
-    def __post_init__(self) -> None:
-        """Checks the numbers.
-
-        Raises:
-            OptionError: one of them is too small.
-        """
-        _at_least(self, shards=1, read=0, invented=0, rank=1)
-
-
-Recipe = TypeVar("Recipe", AlignRecipe, InstructRecipe)
 Item = TypeVar("Item")
-
-
-def recipe(kind: type[Recipe], config: Path | None, given: Mapping[str, Any]) -> Recipe:
-    """A recipe from a file, as far as one is given, and from options, which come first.
-
-    Args:
-        kind: of recipe.
-        config: JSON with any of the recipe's fields and of its schedule's, such as the `align.json` of a run.
-        given: the same fields; what is None is not given.
-
-    Raises:
-        OptionError: the file cannot be read, or a field is unknown or out of range.
-    """
-    values: dict[str, Any] = {}
-    if config:
-        try:
-            read = json.loads(config.read_text())
-            timing = read.pop("schedule", {})
-            values = {**read, **timing}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise OptionError(f"'{config}' is no recipe ({error}); expected a JSON object.") from error
-    values |= {name: value for name, value in given.items() if value is not None}
-    default = kind()
-    schedule = {name: values.pop(name) for name in _names(Schedule) if name in values}
-    if unknown := set(values) - _names(kind):
-        known = ", ".join(sorted(_names(kind) | _names(Schedule) - {"schedule"}))
-        raise OptionError(f"The recipe has no '{min(unknown)}'; expected some of {known}.")
-    for name, value in {**values, **schedule, "model": None}.items():
-        numbers = (int, float) if name in ("epochs", "learning_rate") else (int,)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, numbers)):
-            raise OptionError(f"The recipe's {name} is {value!r}; expected a number.")
-    return replace(default, **values, schedule=replace(default.schedule, **schedule))
+VALIDATED = 60  # talks that each evaluation reads, about 250 questions
 
 
 def run_data(output: Path, shards: int, processes: int, seed: int) -> None:
@@ -178,6 +96,56 @@ def run_instruct(data: Path, output: Path, given: InstructRecipe, options: Mappi
     lm = _speech_lm(given.model, output, options)
     lm.model.to(processes().device)
     begin(output / "instruct.json", asdict(given))
+    train, kept = _lessons(lm, data, output, given)
+    train += _invented(lm, given)
+    decoder = instruct.adapt(lm, given.rank, given.schedule.seed)
+    instruct.instruct(lm, decoder, train, kept, output / "instruct", given.schedule)
+    if processes().is_main_process:
+        for weight in filter(lambda each: each.requires_grad, decoder.parameters()):
+            weight.data = weight.data.bfloat16()
+        decoder.save_pretrained(str(output / "lora.part"))
+        if given.model in loading.MINI:
+            _save_mini(output)
+        (output / "lora.part").rename(output / "lora")
+
+
+def run_compress(data: Path, output: Path, name: str, given: CompressRecipe, options: Mapping[str, Any]) -> None:
+    """Trains SSTs for a Speech LLM that `run_instruct` has tuned, and writes them to `output/name`.
+
+    Args:
+        data: the recordings.
+        output: of `run_instruct`; what it heard is not heard again.
+        name: of the folder, so that several can be compared.
+        given: how.
+        options: of `auricle.load`, but for auricle-mini, which has none here.
+
+    Raises:
+        TrainingError: they are trained already, began otherwise, or auricle-mini is not tuned.
+        ModelError: the model cannot summarize.
+    """
+    folder = output / name
+    if (folder / SST_FILE).exists():
+        raise TrainingError(f"'{folder}' is trained already; remove it, or give another name.")
+    if given.model in loading.MINI and not (output / "lora").is_dir():
+        raise TrainingError(f"'{output}' holds no lora; run 'auricle train instruct' first.")
+    lm = _speech_lm(given.model, output, options)
+    lm.model.to(processes().device)
+    begin(folder / "compress.json", asdict(given))
+    learned, held = _lessons(lm, data, output, given)
+    train = Lessons(lm, learned, given.schedule.seed)
+    kept = Lessons(lm, held, given.schedule.seed, vary=False)
+    torch.manual_seed(given.schedule.seed)
+    sst = new_sst(lm, given.rank).to(processes().device)
+    layout = Summarization(1, given.interval, given.boundaries, given.placement)
+    compress.compress(lm, sst, train, kept, folder, layout, given.curriculum, given.schedule, mixed=given.mixed)
+    if processes().is_main_process:
+        save_sst(sst, folder, layout)
+
+
+def _lessons(
+    lm: HuggingFaceSpeechLM, data: Path, output: Path, given: InstructRecipe | CompressRecipe
+) -> tuple[list[Lesson], list[Lesson]]:
+    """What is learned, heard and read, and what never is."""
     shards, folder = recordings.shards(data)[: given.shards], output / "lessons"
     source = {"data": str(data.resolve()), "model": given.model, "dtype": str(lm.model.dtype)}
     if given.model in loading.MINI:
@@ -188,18 +156,8 @@ def run_instruct(data: Path, output: Path, given: InstructRecipe, options: Mappi
     paces = Random(given.schedule.seed) if given.model in loading.MINI else None  # others know no silence
     for _ in range(given.read):
         train += [lesson for style in STYLES for lesson in instruct.read(lm, talks(style), paces)]
-    train += _invented(lm, given)
     held = [talk for style in STYLES for talk in talks(style, validation=True)]
-    kept = instruct.read(lm, spread(held, VALIDATED), paces)
-    decoder = instruct.adapt(lm, given.rank, given.schedule.seed)
-    instruct.instruct(lm, decoder, train, kept, output / "instruct", given.schedule)
-    if processes().is_main_process:
-        for weight in filter(lambda each: each.requires_grad, decoder.parameters()):
-            weight.data = weight.data.bfloat16()
-        decoder.save_pretrained(str(output / "lora.part"))
-        if given.model in loading.MINI:
-            _save_mini(output)
-        (output / "lora.part").rename(output / "lora")
+    return train, instruct.read(lm, spread(held, VALIDATED), paces)
 
 
 def _invented(lm: HuggingFaceSpeechLM, given: InstructRecipe) -> list[Lesson]:
@@ -266,17 +224,6 @@ def _refuse(done: Path, stage: str) -> None:
         raise TrainingError(f"'{done}' is trained already; to train again, remove it and '{done.parent / stage}'.")
 
 
-def _at_least(given: AlignRecipe | InstructRecipe, **least: int) -> None:
-    for name, value in least.items():
-        found = getattr(given, name)
-        if found is not None and found < value:
-            raise OptionError(f"{name} is {found}; expected at least {value}.")
-
-
 def spread(items: Sequence[Item], count: int) -> Sequence[Item]:
     """At most `count` items, evenly spread over all."""
     return items[:: max(1, -(-len(items) // count))]
-
-
-def _names(kind: type[Any]) -> set[str]:
-    return {each.name for each in fields(kind)}
