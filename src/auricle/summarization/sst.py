@@ -155,6 +155,8 @@ class Reader:
         Returns:
             The last layer's states, and the pairs of what was read.
         """
+        if not len(embeds):
+            return embeds, no_pairs(self.decoder)
         self.marked = marked
         at = torch.arange(len(embeds), device=embeds.device) if positions is None else positions
         options: dict[str, Any] = {}

@@ -157,7 +157,7 @@ class Summarizer:
         )
 
     def _read(self, reader: Reader, ids: Tensor) -> Pairs:
-        return reader.read(self.lm.embed(ids), no_pairs(self._decoder))[1] if len(ids) else no_pairs(self._decoder)
+        return reader.read(self.lm.embed(ids), no_pairs(self._decoder))[1]
 
 
 def interval_pairs(
