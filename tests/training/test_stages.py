@@ -140,7 +140,8 @@ def test_both_stages(tiny_parts, data, tmp_path):
 @peft_warns
 def test_ssts_are_trained_for_what_was_tuned(tiny_parts, data, tmp_path):
     output = tmp_path / "run"
-    given = CompressRecipe(rank=2, curriculum=((2,), (4,)), interval=8, schedule=INSTRUCT.schedule)
+    schedule = replace(INSTRUCT.schedule, epochs=4.0)
+    given = CompressRecipe(rank=2, curriculum=((2,), (4,)), interval=8, schedule=schedule)
     run_align(data, output, ALIGN)
     with pytest.raises(TrainingError, match="holds no lora; run 'auricle train instruct' first"):
         run_compress(data, output, "sst", given, {})
