@@ -140,7 +140,7 @@ def test_both_stages(tiny_parts, data, tmp_path):
 @peft_warns
 def test_ssts_are_trained_for_what_was_tuned(tiny_parts, data, tmp_path):
     output = tmp_path / "run"
-    schedule = replace(INSTRUCT.schedule, epochs=4.0)
+    schedule = replace(INSTRUCT.schedule, epochs=8.0, learning_rate=1e-3, evaluations=1)
     given = CompressRecipe(rank=2, curriculum=((2,), (4,)), interval=8, schedule=schedule)
     run_align(data, output, ALIGN)
     with pytest.raises(TrainingError, match="holds no lora; run 'auricle train instruct' first"):
