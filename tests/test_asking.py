@@ -150,6 +150,7 @@ def test_json_is_one_object_with_the_promised_keys(lm, recording):
         "model",
         "pruner",
         "pruning_rate",
+        "compression_ratio",
         "tokens",
         "kept_spans",
         "seconds",

@@ -80,6 +80,7 @@ def test_ask_json_is_exactly_one_object(loads, run, recording):
         "model",
         "pruner",
         "pruning_rate",
+        "compression_ratio",
         "tokens",
         "kept_spans",
         "seconds",

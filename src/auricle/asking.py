@@ -88,6 +88,7 @@ class Answer:
         model: the Speech LLM's name.
         pruner: the method's name.
         pruning_rate: fraction removed; None for methods without a rate.
+        compression_ratio: speech tokens per SST, where a memory was asked.
         tokens: how many there were, were kept and stood around them.
         kept_spans: what the LLM heard, start and end in seconds, merged. For a model whose tokens do not follow
             time (`AudioTokens.aligned` is False) they are nominal.
@@ -100,6 +101,7 @@ class Answer:
     model: str
     pruner: str
     pruning_rate: float | None
+    compression_ratio: int | None
     tokens: Tokens
     kept_spans: Spans
     seconds: Seconds
@@ -190,33 +192,56 @@ def answer(
         ContextLengthError: the prompt and the answer do not fit into the model's context.
         ModelError: the model's likelihoods are not finite.
     """
-    if max_new_tokens < 1:
-        raise OptionError(f"max_new_tokens is {max_new_tokens}; expected at least 1.")
     pruner = SpeechPrune() if pruner is None else pruner
     start = now()
     keep = pruner.keep(recording.tokens, query, lm)
     pruned = now()
     prompt = lm.prompt(recording.tokens, query).keep(keep, pruner.positions)
-    watch = _Watch()
-    if query.choices:
-        scores = _scores(lm, prompt, query, prior, watch)
-        best = max(scores, key=lambda each: scores[each])
-        text, choice = query.choices[list(scores).index(best)], best
-    else:
-        text = lm.generate(prompt, max_new_tokens, on_prefill=watch.split)
-        scores, choice = None, None
-    prefill, decode = watch.stop()
+    said = reply(lm, prompt, query, prior=prior, max_new_tokens=max_new_tokens)
     return Answer(
-        answer=text,
-        choice=choice,
-        scores=scores,
+        answer=said.text,
+        choice=said.choice,
+        scores=said.scores,
         model=lm.name,
         pruner=pruner_name(pruner),
         pruning_rate=getattr(pruner, "pruning_rate", None),
+        compression_ratio=None,
         tokens=Tokens(len(recording.tokens), len(keep), len(prompt) - len(keep)),
-        kept_spans=_spans(recording.tokens.times[keep], recording.duration),
-        seconds=Seconds(recording.encode_seconds, pruned - start, prefill, decode),
+        kept_spans=spans(recording.tokens.times[keep], recording.duration),
+        seconds=Seconds(recording.encode_seconds, pruned - start, said.prefill, said.decode),
     )
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a Speech LLM says to a prompt.
+
+    Attributes:
+        text: generated, or of the best choice.
+        choice: its letter; None without choices.
+        scores: of every choice, by letter, in nats; None without choices.
+        prefill: seconds until the prompt was read.
+        decode: seconds for all that followed.
+    """
+
+    text: str
+    choice: str | None
+    scores: dict[str, float] | None
+    prefill: float
+    decode: float
+
+
+def reply(lm: SpeechLM, prompt: SpeechPrompt, query: Query, *, prior: bool, max_new_tokens: int) -> Reply:
+    """Answers a prompt that was made of the query; see `answer` for the arguments, the choice and the errors."""
+    if max_new_tokens < 1:
+        raise OptionError(f"max_new_tokens is {max_new_tokens}; expected at least 1.")
+    watch = _Watch()
+    if not query.choices:
+        text = lm.generate(prompt, max_new_tokens, on_prefill=watch.split)
+        return Reply(text, None, None, *watch.stop())
+    scores = _scores(lm, prompt, query, prior, watch)
+    best = max(scores, key=lambda each: scores[each])
+    return Reply(query.choices[list(scores).index(best)], best, scores, *watch.stop())
 
 
 class _Watch:
@@ -242,7 +267,7 @@ def _scores(lm: SpeechLM, prompt: SpeechPrompt, query: Query, prior: bool, watch
     return {letter(index): score for index, score in enumerate(scores.tolist())}
 
 
-def _spans(times: Float[Tensor, "kept 2"], duration: float) -> Spans:
+def spans(times: Float[Tensor, "kept 2"], duration: float) -> Spans:
     """Merged spans in seconds; the last token may reach beyond the recording, its span does not."""
     inside = times[times[:, 0] < duration].clamp(max=duration)
     return tuple((round(start, 3), round(end, 3)) for start, end in audio.spans(inside.numpy()))

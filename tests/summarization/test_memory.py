@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from auricle.errors import MemoryFileError
 from auricle.key_values import Pairs
-from auricle.summarization.memory import FORMAT, About, Memory
+from auricle.summarization.format import FORMAT, is_memory
+from auricle.summarization.memory import About, Memory
 
 ABOUT = About("auricle-mini", "ab12", "cd34", 12.5, 40, 8, (1, 2, 3))
 
@@ -26,6 +27,7 @@ def test_saving_and_loading_changes_nothing(tmp_path, dtype):
     given.save(tmp_path / "below" / "one.memory")
     found = Memory.load(tmp_path / "below" / "one.memory")
     assert found.about == given.about
+    assert is_memory(tmp_path / "below" / "one.memory")
     for name in ("keys", "values"):
         assert getattr(found.pairs, name).dtype == dtype
         assert torch.equal(getattr(found.pairs, name), getattr(given.pairs, name))
@@ -75,6 +77,7 @@ class Evil:
 def test_what_is_no_memory_is_refused_and_not_run(tmp_path, content, capsys):
     if content is not None:
         (tmp_path / "one.memory").write_bytes(content)
+    assert not is_memory(tmp_path / "one.memory")
     with pytest.raises(MemoryFileError):
         Memory.load(tmp_path / "one.memory")
     assert not capsys.readouterr().out

@@ -10,6 +10,7 @@ import typer
 from auricle.audio import SAMPLE_RATE
 from auricle.audio import load as load_audio
 from auricle.cli.evaluate import evaluation_app
+from auricle.cli.memory import Sst, ask_memory, memory_app
 from auricle.cli.models import models_app
 from auricle.cli.options import (
     AudioFile,
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(models_app, name="models")
+app.add_typer(memory_app)
 app.add_typer(evaluation_app)
 app.add_typer(reproduce_app, name="reproduce", help="The SpeechPrune paper's tables and figures.")
 app.add_typer(spiral_app, name="spiral", help="Build a benchmark like SPIRAL.")
@@ -70,6 +72,11 @@ def ask(
     pruner: Annotated[str, typer.Option(metavar="NAME", help="See 'auricle pruners'.")] = "speechprune",
     pruning_rate: Annotated[float, typer.Option(help="Fraction of 30 s of speech tokens to remove, 0 to 1.")] = 0.6,
     seed: Annotated[int, typer.Option(help="For methods that draw at random.")] = 0,
+    summarize: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="RATIO", help="Summarize RATIO speech tokens into one, prune none."),
+    ] = None,
+    sst: Sst = None,
     prior: Annotated[
         bool, typer.Option(help="Take a choice's likelihood without the speech off its score.")
     ] = True,
@@ -80,15 +87,28 @@ def ask(
     as_json: Json = False,
     plot: Plot = None,
 ) -> None:
-    """Answer a question about a recording of any length."""
+    """Answer a question about a recording of any length, or about a memory of 'auricle summarize'."""
     from auricle.cli import show
+    from auricle.errors import OptionError
     from auricle.pruning.budget import check_rate
     from auricle.questions import check_choices, check_question
+    from auricle.summarization.format import is_memory
 
     check_question(question)
     check_choices(choice or ())
     check_rate(pruning_rate)
     check_plot(plot)
+    if summarize or is_memory(audio):
+        if plot:
+            raise OptionError("What a memory holds cannot be drawn; leave out --plot.")
+        source = audio if is_memory(audio) else load_audio(audio)
+        lm = load(model, dtype, device, trust_remote_code)
+        query = lm.query(question, choice or ())
+        answered, duration = ask_memory(
+            lm, sst, source, summarize, query, prior=prior, max_new_tokens=max_new_tokens
+        )
+        show.answer(answered, duration, query.choices, as_json=as_json)
+        return
     waveform = load_audio(audio)
     from auricle import registry
     from auricle.asking import answer, encode
@@ -100,10 +120,7 @@ def ask(
         recording = encode(lm, waveform, SAMPLE_RATE, on_window)
     with show.status("Thinking"):
         answered = answer(lm, recording, query, method, prior=prior, max_new_tokens=max_new_tokens)
-    if as_json:
-        typer.echo(answered.to_json())
-    else:
-        show.answer(answered, recording.duration, query.choices)
+    show.answer(answered, recording.duration, query.choices, as_json=as_json)
     if plot:
         from auricle.plotting import plot_kept
         from auricle.pruning.similarity import relevance

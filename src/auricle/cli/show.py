@@ -1,7 +1,9 @@
 """Results for people, and progress on stderr where that is a terminal."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from auricle.asking import Answer
     from auricle.profiling import Row
     from auricle.spiral.check import Report
+    from auricle.summarization.memory import Memory
     from auricle.transcribing import Transcript
 
 _SPANS_SHOWN = 6  # the longest of them
@@ -50,8 +53,11 @@ def status(what: str) -> Iterator[None]:
         yield
 
 
-def answer(answered: "Answer", duration: float, choices: Sequence[str] = ()) -> None:
+def answer(answered: "Answer", duration: float, choices: Sequence[str] = (), *, as_json: bool = False) -> None:
     """The answer, the choices with their scores, what was kept, and how long each step took."""
+    if as_json:
+        print(answered.to_json())  # noqa: T201
+        return
     out = _out()
     letter = f"{answered.choice}  " if answered.choice else ""
     out.print(Text(f"{letter}{answered.answer}", style="bold"))
@@ -69,10 +75,24 @@ def answer(answered: "Answer", duration: float, choices: Sequence[str] = ()) -> 
         shown = ", ".join(f"{clock(start)}-{clock(end)}" for start, end in longest)
         out.print(f"spans    {shown}{f' and {more} shorter ones' if more else ''}")
     rate = "" if answered.pruning_rate is None else f" {answered.pruning_rate:g}"
-    out.print(Text(f"method   {answered.pruner}{rate}, model {answered.model}"))
+    ratio = "" if answered.compression_ratio is None else f" {answered.compression_ratio}"
+    out.print(Text(f"method   {answered.pruner}{rate}{ratio}, model {answered.model}"))
     out.print(
         f"seconds  encode {seconds.encode:.2f}, prune {seconds.prune:.3f},"
         f" prefill {seconds.prefill:.2f}, decode {seconds.decode:.2f}"
+    )
+
+
+def memory(made: "Memory", path: Path, *, as_json: bool) -> None:
+    """What a recording was summarized to."""
+    about = made.about
+    if as_json:
+        said = {name: value for name, value in vars(about).items() if name != "prefix"}
+        print(json.dumps(said | {"file": str(path), "ssts": len(made), "nbytes": made.nbytes}))  # noqa: T201
+        return
+    _out().print(
+        f"{path}: {about.duration:.1f} s, {about.speech_tokens} speech tokens in {len(made)} summarization tokens,"
+        f" {made.nbytes / 1e6:.2f} MB"
     )
 
 

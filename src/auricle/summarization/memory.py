@@ -14,8 +14,7 @@ from torch import Tensor
 from auricle.errors import MemoryFileError, ModelError
 from auricle.files import whole
 from auricle.key_values import Pairs
-
-FORMAT = "auricle memory 1"
+from auricle.summarization.format import FORMAT
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ before it, and itself; what is read later sees the prompt, all SSTs and no speec
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -22,12 +24,13 @@ from auricle.fingerprint import fingerprint
 from auricle.key_values import Pairs, no_pairs
 from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.questions import check_choices
-from auricle.speech_lm import AudioTokens, Query, SpeechPrompt
+from auricle.speech_lm import AudioTokens, Query, SpeechLM, SpeechPrompt
 from auricle.summarization import layout
 from auricle.summarization.intervals import Boundaries, cut
 from auricle.summarization.memory import About, Memory
-from auricle.summarization.sst import SST, Reader, installed
+from auricle.summarization.sst import SST, Reader, installed, load_sst
 
+PACKAGED = Path(str(files("auricle.models.mini"))) / "sst"
 INTERVAL = 480  # speech tokens; 2, 4, 8, 12 and 16 divide it
 
 
@@ -174,3 +177,26 @@ def interval_pairs(
     """
     embeds, marked = layout.read(speech, sst.embedding, options.compression_ratio, options.placement)
     return reader.read(embeds, past, marked)[1].select(marked)
+
+
+def load(lm: SpeechLM, folder: Path | None = None, options: Summarization | None = None) -> Summarizer:
+    """A Speech LLM with SSTs that were trained for it.
+
+    Args:
+        lm: the Speech LLM.
+        folder: what `auricle train compress` wrote; by default, for auricle-mini, the SSTs of this package.
+        options: how it summarizes.
+
+    Raises:
+        ModelError: the model is not one of transformers', or cannot summarize.
+        OptionError: no folder was given for a model that has no SSTs in this package.
+        WeightsError: there are no SSTs in the folder, or they are of another model.
+    """
+    if not isinstance(lm, HuggingFaceSpeechLM):
+        raise ModelError(f"'{lm.name}' cannot summarize; expected a model of transformers.")
+    if folder is None and type(lm).__name__ != "AuricleMini":
+        raise OptionError(
+            f"There are no Speech Summarization Tokens for '{lm.name}' in this package; train them with"
+            " 'auricle train compress' and give their folder."
+        )
+    return Summarizer(lm, load_sst(lm, folder or PACKAGED), options)

@@ -1,0 +1,121 @@
+"""`auricle summarize`, and what `auricle ask` does with a memory."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from auricle.audio import SAMPLE_RATE, Waveform
+from auricle.audio import load as load_audio
+from auricle.cli.options import AudioFile, Device, Dtype, Json, Model, TrustRemoteCode, load
+
+if TYPE_CHECKING:
+    from auricle.asking import Answer
+    from auricle.speech_lm import Query, SpeechLM
+    from auricle.summarization.memory import Memory
+    from auricle.summarization.summarizer import Summarization, Summarizer
+
+memory_app = typer.Typer()
+
+
+class BoundariesName(StrEnum):
+    """Where intervals end."""
+
+    fixed = "fixed"
+    dynamic = "dynamic"
+
+
+Sst = Annotated[
+    Path | None,
+    typer.Option("--sst", help="Folder of 'auricle train compress'; by default the package's."),
+]
+
+
+@memory_app.command()
+def summarize(
+    audio: AudioFile,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="MEMORY", help="The file to write.")],
+    compression_ratio: Annotated[int, typer.Option(min=1, help="Speech tokens per summarization token.")] = 8,
+    interval: Annotated[int, typer.Option(min=1, help="Speech tokens of an interval, at most.")] = 480,
+    boundaries: Annotated[
+        BoundariesName, typer.Option(help="fixed, or dynamic: where the speech pauses or changes.")
+    ] = BoundariesName.fixed,
+    model: Model = "mini",
+    sst: Sst = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: Json = False,
+) -> None:
+    """Summarize a recording of any length into a memory, to be asked many times by 'auricle ask MEMORY'."""
+    from auricle.cli import show
+
+    waveform = load_audio(audio)
+    from auricle.summarization.summarizer import Summarization
+
+    options = Summarization(compression_ratio, interval, boundaries.value)
+    summarizer = load_summarizer(load(model, dtype, device, trust_remote_code), sst)
+    memory = remember(summarizer, waveform, options)
+    memory.save(output)
+    show.memory(memory, output, as_json=as_json)
+
+
+def load_summarizer(lm: "SpeechLM", sst: Path | None) -> "Summarizer":
+    """The model with its SSTs."""
+    from auricle.summarization import summarizer
+
+    return summarizer.load(lm, sst)
+
+
+def remember(summarizer: "Summarizer", waveform: "Waveform", options: "Summarization") -> "Memory":
+    """Encodes and summarizes behind a progress bar."""
+    from auricle.cli import show
+    from auricle.summarization.asking import summarize as make
+
+    with show.progress("Listening") as listen:
+        return make(
+            summarizer,
+            waveform,
+            options,
+            sampling_rate=SAMPLE_RATE,
+            on_window=listen,
+            on_interval=lambda done, total: listen(done, total, "Summarizing"),
+        )
+
+
+def ask_memory(
+    lm: "SpeechLM",
+    sst: Path | None,
+    memory: Path | Waveform,
+    ratio: int | None,
+    query: "Query",
+    *,
+    prior: bool,
+    max_new_tokens: int,
+) -> "tuple[Answer, float]":
+    """The answer to a question about a memory, or about a recording that is summarized for it; and its duration.
+
+    Args:
+        lm: the Speech LLM.
+        sst: folder of its SSTs.
+        memory: its file, or a recording.
+        ratio: speech tokens per SST, for a recording; None for a memory.
+        query: the question.
+        prior: see `auricle.asking.answer`.
+        max_new_tokens: see there.
+    """
+    from auricle.cli import show
+    from auricle.summarization.asking import answer
+    from auricle.summarization.memory import Memory
+    from auricle.summarization.summarizer import Summarization
+
+    summarizer = load_summarizer(lm, sst)
+    if isinstance(memory, Path):
+        found = Memory.load(memory)
+    else:
+        found = remember(summarizer, memory, Summarization(ratio or summarizer.options.compression_ratio))
+    with show.status("Thinking"):
+        said = answer(summarizer, found, query, prior=prior, max_new_tokens=max_new_tokens)
+    return said, found.about.duration
