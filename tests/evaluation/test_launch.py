@@ -3,12 +3,14 @@ from dataclasses import replace
 import pytest
 
 from auricle import loading
-from auricle.errors import DataError, ModelError, OptionError
+from auricle.errors import DataError, ModelError, OptionError, WeightsError
 from auricle.evaluation import launch as launching
 from auricle.evaluation.launch import Job, launch
 from auricle.evaluation.log import read, read_run
-from auricle.evaluation.methods import baselines, methods
+from auricle.evaluation.methods import baselines, methods, summarizations
 from auricle.evaluation.run import Plan
+from auricle.summarization.sst import new_sst, save_sst
+from auricle.summarization.summarizer import Summarization
 from fakes import FakeSpeechLM
 from models import tiny_mini
 from sets import write_spiral
@@ -39,6 +41,20 @@ def test_two_processes_give_what_one_gives(job, tmp_path):
         assert each.loglikelihoods == pytest.approx(other.loglikelihoods, rel=1e-3)
         assert (each.kept_tokens, each.recall, each.correct) == (other.kept_tokens, other.recall, other.correct)
     assert not list(job.folder.glob(".progress*"))
+
+
+def test_ssts_are_loaded_where_a_method_summarizes(job, tmp_path):
+    lm = loading.load(job.model)
+    lm.model.generation_config.eos_token_id = 2
+    save_sst(new_sst(lm), tmp_path / "sst", Summarization())
+    lm.model.generation_config.save_pretrained(tmp_path / "model")
+    launch(replace(job, plan=Plan(summarizations([8])), sst=tmp_path / "sst"))
+    found = list(read(job.folder))
+    assert {each.method for each in found} == {"speech-xl 8"}
+    assert not any(each.error for each in found)
+    assert all(each.kept_tokens == -(-each.audio_tokens // 8) for each in found)
+    with pytest.raises(WeightsError, match="holds no Speech Summarization Tokens"):
+        launch(replace(job, folder=tmp_path / "b", plan=Plan(summarizations([8])), sst=tmp_path))
 
 
 def test_errors_of_a_process_come_through(job, tmp_path):

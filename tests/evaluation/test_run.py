@@ -10,11 +10,15 @@ from auricle.benchmarks.base import Benchmark, Sample
 from auricle.errors import AudioError, DataError, OptionError
 from auricle.evaluation import run as running
 from auricle.evaluation.log import Log, Run, read
-from auricle.evaluation.methods import Method, baselines, methods
+from auricle.evaluation.methods import Method, baselines, methods, summarizations
 from auricle.evaluation.run import Plan, as_tokens, evaluate
 from auricle.evaluation.scoring import score
+from auricle.models.mini.adapter import AuricleMini
 from auricle.pruning.speechprune import SpeechPrune
+from auricle.summarization.sst import new_sst
+from auricle.summarization.summarizer import Summarization, Summarizer
 from fakes import FakeSpeechLM, noise
+from models import tiny_mini
 
 RUN = Run("fake", "noises", "", "loglikelihood")
 
@@ -73,6 +77,31 @@ def test_every_method_is_asked_about_every_sample(tmp_path):
     assert by_method["transcript"].audio_tokens == 0
     assert set(by_method["full"].seconds) == {"encode", "prune", "answer"}
     assert by_method["full"].groups == {"kind": "noise"}
+
+
+def test_methods_that_summarize(tmp_path):
+    """Alone and after pruning; the scores are those of asking the memory."""
+    lm = AuricleMini(tiny_mini.model(), tiny_mini.processor(), "auricle-mini")
+    lm.model.generation_config.eos_token_id = 2
+    maker = Summarizer(lm, new_sst(lm))
+    pruned = methods(["uniform"], [0.8])
+    plan = Plan((*pruned, *summarizations([4], pruned)))
+    records = {each.method: each for each in asked(tmp_path, lm, plan, Noises(1), summarizer=maker)}
+    whole, both = records["speech-xl 4"], records["uniform 0.8 + speech-xl 4"]
+    assert (whole.audio_tokens, whole.kept_tokens) == (500, 125)
+    assert (both.audio_tokens, both.kept_tokens) == (500, 19)
+    assert records["uniform 0.8"].kept_tokens == 75
+    (sample,) = Noises(1).samples()
+    query = lm.query(sample.question, sample.choices)
+    memory = maker.summarize(encode(lm, noise(40), SAMPLE_RATE).tokens, options=Summarization(4))
+    prompt = maker.prompt(memory, query)
+    assert whole.loglikelihoods == pytest.approx(lm.loglikelihood(prompt, sample.choices).tolist(), rel=1e-3)
+    assert whole.recall is None
+    generated = Plan(summarizations([4]), "generate")
+    (said,) = asked(tmp_path / "b", lm, generated, Noises(1), summarizer=maker)
+    assert said.answer == lm.generate(maker.prompt(memory, query, sample.choices), running.ANSWER_TOKENS)
+    with pytest.raises(OptionError, match="no summarizer was given"):
+        asked(tmp_path / "c", lm, plan, Noises(1))
 
 
 def test_the_scores_are_those_of_auricle_ask(tmp_path):
@@ -188,7 +217,7 @@ def test_limit_and_what_makes_no_sense(tmp_path):
         Plan(baselines(), limit=0)
     with pytest.raises(OptionError, match="permute is -1"):
         Plan(baselines(), permute=-1)
-    with pytest.raises(OptionError, match="no pruner"):
+    with pytest.raises(OptionError, match="neither prunes nor summarizes"):
         asked(tmp_path / "b", plan=Plan((Method("odd"),)))
     records = asked(tmp_path / "c", benchmark=Noises(transcript=""))
     assert {each.method for each in records if each.error} == {"transcript"}

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from auricle.cli.memory import Sst
 from auricle.cli.options import Device, Dtype, Json, Model, TrustRemoteCode, check_model, load_options
 
 evaluation_app = typer.Typer()
@@ -37,6 +38,11 @@ def eval_command(
         list[str] | None, typer.Option(metavar="NAME", help="See 'auricle pruners'; give several to compare.")
     ] = None,
     pruning_rate: Annotated[list[float] | None, typer.Option(help="0 to 1; give several.")] = None,
+    summarize: Annotated[
+        list[int] | None, typer.Option(min=1, metavar="RATIO", help="Speech tokens per SST; give several.")
+    ] = None,
+    compose: Annotated[bool, typer.Option("--compose", help="Also summarize what each pruner leaves.")] = False,
+    sst: Sst = None,
     protocol: Annotated[
         ProtocolName, typer.Option(help="Likelihood of every choice, or a generated letter.")
     ] = ProtocolName.loglikelihood,
@@ -63,7 +69,7 @@ def eval_command(
     from auricle.errors import DataError
     from auricle.evaluation.launch import Job, launch
     from auricle.evaluation.methods import baselines as all_baselines
-    from auricle.evaluation.methods import methods
+    from auricle.evaluation.methods import methods, summarizations
     from auricle.evaluation.run import Plan
 
     check_model(model)
@@ -74,7 +80,9 @@ def eval_command(
     if first is None:
         raise DataError(f"The benchmark '{benchmark}' has no samples with these options; look at --data.")
     total = 1 + sum(1 for _ in islice(samples, None if limit is None else limit - 1))
-    chosen = methods(pruner or ["speechprune"], pruning_rate or [0.6], seed)
+    default = () if summarize else ("speechprune",)
+    chosen = methods(pruner or default, pruning_rate or [0.6], seed)
+    chosen += summarizations(summarize or (), chosen if compose else ())
     if baselines:
         known = {method.name for method in chosen}
         there = [each for each in all_baselines() if each.reads != "transcript" or first.transcript]
@@ -82,7 +90,7 @@ def eval_command(
     plan = Plan(chosen, protocol.value, permute, seed, limit)
     with show.progress("Asking") as listen:
         launch(
-            Job(model, benchmark, plan, output, load_options(dtype, device, trust_remote_code), options),
+            Job(model, benchmark, plan, output, load_options(dtype, device, trust_remote_code), options, sst),
             processes,
             lambda done: listen(done, total),
         )

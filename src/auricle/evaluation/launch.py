@@ -15,6 +15,7 @@ from auricle.evaluation.log import Log, Run
 from auricle.evaluation.run import Plan, evaluate, use_threads
 from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.speech_lm import SpeechLM
+from auricle.summarization import summarizer as summarization
 
 Progress = Callable[[int], None]  # samples done
 _LOOK_SECONDS = 0.5
@@ -30,6 +31,7 @@ class Job:
         model_options: further arguments of `auricle.load`.
         benchmark: its name.
         benchmark_options: of its dataclass.
+        sst: folder of the SSTs, for methods that summarize; None takes the package's.
         plan: how it is asked.
         folder: where the log goes.
     """
@@ -40,6 +42,7 @@ class Job:
     folder: Path
     model_options: Mapping[str, Any] = field(default_factory=dict)
     benchmark_options: Mapping[str, Any] = field(default_factory=dict)
+    sst: Path | None = None
 
 
 def launch(job: Job, processes: int = 1, on_sample: Progress = lambda _: None) -> None:
@@ -92,6 +95,8 @@ def work(job: Job, part: int, parts: int, on_sample: Progress | None = None) -> 
     if parts > 1:
         use_threads(parts)
     lm = loading.load(job.model, **job.model_options)
+    summarize = any(method.summarization for method in job.plan.methods)
+    summarizer = summarization.load(lm, job.sst) if summarize else None
     benchmark = registry.benchmark(job.benchmark, **job.benchmark_options)
     data = str(job.benchmark_options.get("data", getattr(benchmark, "data", "")))
     run = Run(
@@ -102,7 +107,7 @@ def work(job: Job, part: int, parts: int, on_sample: Progress | None = None) -> 
         permute=job.plan.permute,
         seed=job.plan.seed,
         options={name: str(value) for name, value in job.benchmark_options.items() if name != "data"},
-        weights=_weights(lm),
+        weights=_weights(lm) + (f", SSTs of {job.sst}" if job.sst else ""),
     )
     done = 0
 
@@ -118,7 +123,7 @@ def work(job: Job, part: int, parts: int, on_sample: Progress | None = None) -> 
             raise ModelError("The evaluation was stopped; run the command again, it goes on where it was.")
 
     with Log(job.folder, run, part) as log:
-        evaluate(lm, benchmark, job.plan, log, part=part, parts=parts, on_sample=count)
+        evaluate(lm, benchmark, job.plan, log, part=part, parts=parts, summarizer=summarizer, on_sample=count)
 
 
 def _listen_to(stop: Event) -> None:

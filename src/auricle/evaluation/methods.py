@@ -6,6 +6,8 @@ from typing import Literal
 
 from auricle import registry
 from auricle.pruning.base import Pruner
+from auricle.summarization.asking import NAME
+from auricle.summarization.summarizer import Summarization
 
 Reads = Literal["speech", "transcript", "nothing"]
 
@@ -19,11 +21,13 @@ class Method:
         reads: "speech" that `pruner` pruned; the true "transcript" as text, in the place of the speech (the ceiling
             of hearing); or "nothing" but the question.
         pruner: for speech.
+        summarization: of the speech that the pruner leaves, or of all if there is none; the LLM reads its memory.
     """
 
     name: str
     reads: Reads = "speech"
     pruner: Pruner | None = None
+    summarization: Summarization | None = None
 
     @property
     def pruning_rate(self) -> float | None:
@@ -56,3 +60,14 @@ def methods(pruners: Sequence[str], rates: Sequence[float], seed: int = 0) -> tu
             full_name = f"{name} {rate:g}" if has_rate else name
             found.setdefault(full_name, Method(full_name, pruner=pruner))
     return tuple(found.values())
+
+
+def summarizations(ratios: Sequence[int], pruned: Sequence[Method] = ()) -> tuple[Method, ...]:
+    """Speech-XL at every ratio, of all speech and of what each of the pruned methods leaves."""
+    alone = [Method(f"{NAME} {ratio}", summarization=Summarization(ratio)) for ratio in ratios]
+    after = [
+        Method(f"{method.name} + {NAME} {ratio}", pruner=method.pruner, summarization=Summarization(ratio))
+        for method in pruned
+        for ratio in ratios
+    ]
+    return (*alone, *after)

@@ -17,8 +17,11 @@ from auricle.evaluation.methods import Method
 from auricle.evaluation.scoring import orders
 from auricle.pruning.recall import evidence_recall
 from auricle.speech_lm import AudioTokens, Query, SpeechLM, SpeechPrompt
+from auricle.summarization.memory import Memory
+from auricle.summarization.summarizer import Summarizer
 from auricle.timing import now
 
+Read = AudioTokens | Memory | None  # by the LLM, of a recording
 ANSWER_TOKENS = 32  # a letter, or a choice said again
 
 
@@ -66,6 +69,7 @@ def evaluate(
     *,
     part: int = 0,
     parts: int = 1,
+    summarizer: Summarizer | None = None,
     on_sample: Callable[[], None] = lambda: None,
 ) -> None:
     """Asks what the log does not hold yet.
@@ -77,6 +81,7 @@ def evaluate(
         log: where records go; they are on the disk after every sample.
         part: which of `parts` to do: the samples whose number has this remainder.
         parts: how many processes share the work.
+        summarizer: of the Speech LLM, for methods that summarize.
         on_sample: called after every sample, also after those that were done before.
 
     Raises:
@@ -95,7 +100,7 @@ def evaluate(
             continue
         todo = _todo(sample, plan, log)
         if todo:
-            asked = _Asked(lm, sample, plan.protocol)
+            asked = _Asked(lm, sample, plan.protocol, summarizer)
             if before and sample.recording and before.sample.recording == sample.recording:
                 asked.recording = before.recording
             log.write(*asked.answers(todo))
@@ -111,8 +116,10 @@ def _todo(sample: Sample, plan: Plan, log: Log) -> list[tuple[Method, tuple[int,
 class _Asked:
     """One sample being asked: what its answers share is made once, and only if it is needed."""
 
-    def __init__(self, lm: SpeechLM, sample: Sample, protocol: Protocol) -> None:
-        self.lm, self.sample, self.protocol = lm, sample, protocol
+    def __init__(
+        self, lm: SpeechLM, sample: Sample, protocol: Protocol, summarizer: Summarizer | None = None
+    ) -> None:
+        self.lm, self.sample, self.protocol, self.summarizer = lm, sample, protocol, summarizer
         try:
             self.query = lm.query(sample.question, sample.choices)
         except QueryError as error:
@@ -132,11 +139,11 @@ class _Asked:
         return records
 
     def _method(self, method: Method, listed: Sequence[tuple[int, ...]]) -> list[Record]:
-        tokens, blank = self._read(method)
+        read, blank = self._read(method)
         records = []
         for order in listed:
             start = now()
-            record = self._answer(replace(blank, order=order), tokens)
+            record = self._answer(replace(blank, order=order), read)
             records.append(replace(record, seconds={**record.seconds, "answer": now() - start}))
         return records
 
@@ -153,7 +160,7 @@ class _Asked:
             groups=dict(sample.groups),
         )
 
-    def _read(self, method: Method) -> tuple[AudioTokens | None, Record]:
+    def _read(self, method: Method) -> tuple[Read, Record]:
         """What the LLM reads of the recording, and what is known about it before it answers."""
         blank = self._blank(method)
         if method.reads == "nothing":
@@ -162,32 +169,47 @@ class _Asked:
             if not self.sample.transcript:
                 raise DataError(f"Sample {self.sample.id} has no transcript.")
             return as_tokens(self.lm, self.sample.transcript), blank
-        if method.pruner is None:
-            raise OptionError(f"The method '{method.name}' reads speech, but has no pruner.")
+        if method.pruner is None and method.summarization is None:
+            raise OptionError(f"The method '{method.name}' reads speech, but neither prunes nor summarizes.")
         if self.recording is None:
             self.recording = encode(self.lm, self.sample.load(), SAMPLE_RATE)
         tokens = self.recording.tokens
         start = now()
-        keep = method.pruner.keep(tokens, self.query, self.lm)
-        pruned = now() - start
+        every = torch.arange(len(tokens))
+        keep = method.pruner.keep(tokens, self.query, self.lm) if method.pruner else every
+        read = self._summarized(tokens.select(keep), method)
+        took = now() - start
         blank = replace(
             blank,
             audio_tokens=len(tokens),
-            kept_tokens=len(keep),
-            recall=self._recall(keep, tokens),
+            kept_tokens=len(read),
+            recall=None if method.summarization else self._recall(keep, tokens),
             position=self._position(),
-            seconds={"encode": self.recording.encode_seconds, "prune": pruned},
+            seconds={"encode": self.recording.encode_seconds, "prune": took},
         )
-        return tokens.select(keep), blank
+        return read, blank
 
-    def _answer(self, record: Record, tokens: AudioTokens | None) -> Record:
+    def _summarized(self, tokens: AudioTokens, method: Method) -> AudioTokens | Memory:
+        """The tokens, or their memory if the method summarizes."""
+        if method.summarization is None:
+            return tokens
+        if self.summarizer is None:
+            raise OptionError(f"The method '{method.name}' summarizes, but no summarizer was given.")
+        return self.summarizer.summarize(tokens, options=method.summarization)
+
+    def _answer(self, record: Record, read: Read) -> Record:
         if self.protocol == "generate":
-            prompt = self.lm.prompt(tokens, self.query, [self.sample.choices[i] for i in record.order])
+            prompt = self._prompt(read, [self.sample.choices[i] for i in record.order])
             return replace(record, answer=self.lm.generate(prompt, ANSWER_TOKENS))
         if not self.prior:
             self.prior = self._loglikelihoods(self.lm.prompt(None, self.query))
-        read = self.prior if tokens is None else self._loglikelihoods(self.lm.prompt(tokens, self.query))
-        return replace(record, loglikelihoods=read, prior=() if tokens is None else self.prior)
+        found = self.prior if read is None else self._loglikelihoods(self._prompt(read))
+        return replace(record, loglikelihoods=found, prior=() if read is None else self.prior)
+
+    def _prompt(self, read: Read, listed: Sequence[str] | None = None) -> SpeechPrompt:
+        if isinstance(read, Memory) and self.summarizer:
+            return self.summarizer.prompt(read, self.query, listed)
+        return self.lm.prompt(read if isinstance(read, AudioTokens) else None, self.query, listed)
 
     def _loglikelihoods(self, prompt: SpeechPrompt) -> tuple[float, ...]:
         found = self.lm.loglikelihood(prompt, self.sample.choices)
