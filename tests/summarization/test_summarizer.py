@@ -11,15 +11,18 @@ from torch import nn
 from auricle.errors import ModelError, OptionError
 from auricle.key_values import no_pairs
 from auricle.models.audio_flamingo3 import AudioFlamingo3
+from auricle.models.granite_speech import GraniteSpeech
 from auricle.models.mini.adapter import AuricleMini
+from auricle.models.phi4_multimodal import Phi4Multimodal
+from auricle.models.qwen2_5_omni import Qwen25Omni
 from auricle.models.qwen2_audio import Qwen2Audio
 from auricle.models.voxtral import Voxtral
 from auricle.summarization import layout
 from auricle.summarization.intervals import cut
-from auricle.summarization.sst import PROJECTIONS, SST, attentions, installed
+from auricle.summarization.sst import PROJECTIONS, SST, attentions, installed, new_sst
 from auricle.summarization.summarizer import Summarization, Summarizer, interval_pairs
 from fakes import random_tokens
-from models import tiny, tiny_mini, tiny_voxtral
+from models import tiny, tiny_granite, tiny_mini, tiny_omni, tiny_phi4, tiny_voxtral
 
 MAKE = {
     "mini": lambda: AuricleMini(tiny_mini.model(), tiny_mini.processor(), "auricle-mini"),
@@ -218,6 +221,19 @@ def test_not_every_decoder_summarizes(lm):
     del sst.layers[-1]
     with pytest.raises(ModelError, match="layers"):
         Summarizer(lm, sst)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Qwen25Omni(tiny_omni.thinker(), tiny_omni.processor()),
+        lambda: GraniteSpeech(*tiny_granite.tiny_granite()),
+        lambda: Phi4Multimodal(*tiny_phi4.tiny_phi4()),
+    ],
+)
+def test_decoders_that_read_speech_otherwise_are_refused(make):
+    with pytest.raises(ModelError, match="cannot summarize"):
+        new_sst(make())
 
 
 @pytest.mark.parametrize("wrong", [{"compression_ratio": 0}, {"interval": 0}])

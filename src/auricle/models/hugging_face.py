@@ -286,6 +286,12 @@ class HuggingFaceSpeechLM(SpeechLM):
         text = list_choices(question, check_choices(choices)) if choices else question
         return self._template(text, question)
 
+    @property
+    @final
+    def plain(self) -> bool:
+        """Whether its decoder reads speech as it reads text, at positions of one axis."""
+        return self.position_axes == 1 and self._reading is nullcontext
+
     @final
     def embed(self, ids: Int[Tensor, "*tokens"]) -> Float[Tensor, "*tokens dim"]:
         """The LLM's embeddings of tokens."""

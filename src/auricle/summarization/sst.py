@@ -57,7 +57,12 @@ class SST(nn.Module):
 
 
 def new_sst(lm: HuggingFaceSpeechLM, rank: int | None = None) -> SST:
-    """Untrained SSTs of a Speech LLM: they begin as the token that ends an answer."""
+    """Untrained SSTs of a Speech LLM: they begin as the token that ends an answer.
+
+    Raises:
+        ModelError: the Speech LLM cannot summarize.
+    """
+    check(lm)
     return SST(lm.model.get_decoder(), lm.embed(lm.answer_ids("")[-1:])[0], rank)
 
 
@@ -109,6 +114,16 @@ def _projection(model: nn.Linear, rank: int | None) -> nn.Module:
     copy = nn.Linear(model.in_features, model.out_features, bias=model.bias is not None)
     copy.load_state_dict({name: weight.detach().float() for name, weight in model.state_dict().items()})
     return copy
+
+
+def check(lm: HuggingFaceSpeechLM) -> None:
+    """Raises ModelError unless the Speech LLM's decoder can have SSTs."""
+    attentions(lm.model.get_decoder())
+    if not lm.plain:
+        raise ModelError(
+            f"'{lm.name}' cannot summarize: its decoder reads speech otherwise than text (a LoRA of its own, or"
+            " positions of several axes); expected one as auricle-mini's, Qwen2-Audio's or Voxtral's."
+        )
 
 
 def attentions(decoder: Any) -> list[Any]:  # noqa: ANN401

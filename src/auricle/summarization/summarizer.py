@@ -28,7 +28,7 @@ from auricle.speech_lm import AudioTokens, Query, SpeechLM, SpeechPrompt
 from auricle.summarization import layout
 from auricle.summarization.intervals import Boundaries, cut
 from auricle.summarization.memory import About, Memory
-from auricle.summarization.sst import SST, Reader, installed, load_sst
+from auricle.summarization.sst import SST, Reader, check, installed, load_sst
 
 PACKAGED = Path(str(files("auricle.models.mini"))) / "sst"
 INTERVAL = 480  # speech tokens; 2, 4, 8, 12 and 16 divide it
@@ -76,6 +76,7 @@ class Summarizer:
         Raises:
             ModelError: the SSTs are not of this decoder, or the decoder cannot summarize.
         """
+        check(lm)
         self.lm = lm
         self.sst = sst.to(lm.device)
         self.options = options or Summarization()
