@@ -2,15 +2,17 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import auricle
 from auricle.audio import SAMPLE_RATE
 from auricle.training.voicing import VOICES
-from fakes import FakeSpeechLM
+from fakes import FakeSpeechLM, random_tokens
 from sets import write_spiral
 from training.fake_speech import fake_voice
 
@@ -168,3 +170,26 @@ def test_the_ear_is_measured_in_voices_of_training_and_in_others(ear):
     assert set(ear.TRAINED) <= VOICES.keys()
     styles = {style for name in VOICES for style in name.partition("/")[2].split("+")}
     assert not {name.partition("/")[2] for name in ear.UNSEEN} & styles
+
+
+def test_lengths_keep_the_sample_and_cut_around_its_evidence(monkeypatch, tmp_path, capsys):
+    lengths = module("lengths")
+    data = write_spiral(tmp_path / "set", 5, seconds=45.0)
+    samples = list(lengths.Spiral(data).samples())
+    tokens = {each.id: random_tokens(562, seed=i) for i, each in enumerate(samples)}
+    for sample in samples:
+        sample = replace(sample, evidence=((33.0, 36.0),))  # noqa: PLW2901 - the set's own lies early
+        found = lengths.recordings(tokens, sample, 0)
+        assert [len(found[count]) for count in (0, 1, 2, 3, 4)] == [375, 562, 1124, 1686, 2248]
+        own = tokens[sample.id].embeds
+        for count in (1, 2, 3, 4):
+            starts = (found[count].embeds[:, 0] == own[0, 0]).nonzero()[:, 0].tolist()
+            assert any(torch.equal(found[count].embeds[at : at + 562], own) for at in starts)
+        times = found[0].times
+        assert float(times[0, 0]) <= 33.0
+        assert float(times[-1, 1]) >= 36.0
+    monkeypatch.setattr(lengths.auricle, "load", lambda _: FakeSpeechLM())
+    monkeypatch.setattr("sys.argv", ["lengths.py", str(data), "--samples", "4"])
+    lengths.main()
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[2].strip() for line in table[2:]] == ["30", "45", "90", "135", "180"]
