@@ -46,7 +46,7 @@ def test_two_processes_give_what_one_gives(job, tmp_path):
 def test_ssts_are_loaded_where_a_method_summarizes(job, tmp_path):
     lm = loading.load(job.model)
     lm.model.generation_config.eos_token_id = 2
-    save_sst(new_sst(lm), tmp_path / "sst", Summarization())
+    save_sst(new_sst(lm), tmp_path / "sst", Summarization(silence="read"))
     lm.model.generation_config.save_pretrained(tmp_path / "model")
     launch(replace(job, plan=Plan(summarizations([8])), sst=tmp_path / "sst"))
     found = list(read(job.folder))

@@ -83,7 +83,7 @@ def test_methods_that_summarize(tmp_path):
     """Alone and after pruning; the scores are those of asking the memory."""
     lm = AuricleMini(tiny_mini.model(), tiny_mini.processor(), "auricle-mini")
     lm.model.generation_config.eos_token_id = 2
-    maker = Summarizer(lm, new_sst(lm))
+    maker = Summarizer(lm, new_sst(lm), Summarization(silence="read"))
     pruned = methods(["uniform"], [0.8])
     plan = Plan((*pruned, *summarizations([4], pruned)))
     records = {each.method: each for each in asked(tmp_path, lm, plan, Noises(1), summarizer=maker)}
@@ -93,7 +93,7 @@ def test_methods_that_summarize(tmp_path):
     assert records["uniform 0.8"].kept_tokens == 75
     (sample,) = Noises(1).samples()
     query = lm.query(sample.question, sample.choices)
-    memory = maker.summarize(encode(lm, noise(40), SAMPLE_RATE).tokens, options=Summarization(4))
+    memory = maker.summarize(encode(lm, noise(40), SAMPLE_RATE).tokens, options=maker.at(4))
     prompt = maker.prompt(memory, query)
     assert whole.loglikelihoods == pytest.approx(lm.loglikelihood(prompt, sample.choices).tolist(), rel=1e-3)
     assert whole.recall is None

@@ -36,7 +36,7 @@ def sst(lm, tmp_path):
     torch.manual_seed(0)
     made = new_sst(lm, 2)
     torch.nn.init.normal_(made.layers[0]["k_proj"].up.weight)
-    save_sst(made, tmp_path / "sst", Summarization())
+    save_sst(made, tmp_path / "sst", Summarization(silence="read"))
     return tmp_path / "sst"
 
 
@@ -103,7 +103,7 @@ def test_a_damaged_memory_is_one_sentence(lm, sst, audio, run, tmp_path):
 
 
 def test_pruning_before_summarizing(lm, sst, audio):
-    maker = summarizer.load(lm, sst, Summarization(4))
+    maker = summarizer.load(lm, sst)
     tokens, query = encode(lm, audio).tokens, lm.query("Where?")
     pruner = Uniform(0.9)
     memory = asking.summarize(maker, audio, pruner=pruner, query=query)

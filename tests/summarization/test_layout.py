@@ -4,46 +4,82 @@ import pytest
 import torch
 
 from auricle.summarization.intervals import change, cut, dynamic
-from auricle.summarization.layout import marks, pooled, read, spans, ssts
+from auricle.summarization.layout import distinctness, ends, marks, pooled, read, spans, spoken, ssts
 
 
 @pytest.mark.parametrize(
-    ("count", "ratio", "placement", "expected"),
+    ("count", "ends", "placement", "expected"),
     [
-        (6, 2, "interleave", "001001001"),
-        (7, 3, "interleave", "0001000101"),
-        (2, 8, "interleave", "001"),
-        (3, 1, "interleave", "010101"),
-        (7, 3, "end", "0000000111"),
-        (7, 3, "pool", "111"),
-        (4, 3, "all", "1111"),
-        (0, 3, "interleave", ""),
+        (6, [2, 4, 6], "interleave", "001001001"),
+        (7, [3, 6, 7], "interleave", "0001000101"),
+        (3, [1, 2, 3], "interleave", "010101"),
+        (6, [3, 6], "anchor", "001001"),
+        (7, [2, 3, 7], "anchor", "0110001"),
+        (7, [3, 5, 7], "end", "0000000111"),
+        (7, [3, 5, 7], "pool", "111"),
+        (4, [2, 4], "all", "1111"),
+        (0, [], "interleave", ""),
+        (0, [], "anchor", ""),
     ],
 )
-def test_marks(count, ratio, placement, expected):
-    assert "".join(str(int(each)) for each in marks(count, ratio, placement)) == expected
+def test_marks(count, ends, placement, expected):
+    at = torch.tensor(ends, dtype=torch.long)
+    assert "".join(str(int(each)) for each in marks(at, count, placement)) == expected
     speech = torch.arange(1.0, count + 1)[:, None].expand(count, 2)
-    embeds, marked = read(speech, torch.full((2,), -1.0), ratio, placement)
-    assert torch.equal(marked, marks(count, ratio, placement))
+    embeds, marked = read(speech, torch.full((2,), -1.0), at, placement)
+    assert torch.equal(marked, marks(at, count, placement))
     assert len(embeds) == len(marked)
     if placement in ("interleave", "end"):
         assert embeds[marked].eq(-1).all()
         assert torch.equal(embeds[~marked], speech)
-        assert int(marked.sum()) == ssts(count, ratio)
+    if placement == "anchor":
+        assert torch.equal(embeds, speech - marked[:, None].float())
     if placement == "pool":
-        assert torch.equal(embeds, pooled(speech, ratio))
+        assert torch.equal(embeds, pooled(speech, at))
+
+
+@pytest.mark.parametrize("count", [1, 8, 13, 480])
+@pytest.mark.parametrize("ratio", [1, 2, 3, 8, 500])
+def test_tokens_are_shared_evenly(count, ratio):
+    speech, summaries = torch.randn(count, 2), ssts(count, ratio)
+    at = ends(speech, summaries, "interleave")
+    shares = at.diff(prepend=at.new_zeros(1))
+    assert len(at) == summaries
+    assert int(shares.max()) <= ratio
+    assert int(shares.max() - shares.min()) <= 1
+    assert int(at[-1]) == count
+    if count % ratio == 0:
+        assert at.tolist() == list(range(ratio, count + 1, ratio))
+
+
+def test_anchors_are_the_tokens_least_like_the_others_and_the_last_one():
+    common, rare, other = torch.tensor([[1.0, 0.1, 0.0], [0.0, 5.0, 0.0], [0.0, 0.0, 0.1]])
+    speech = torch.stack([common, rare, common, common, other, common, common])
+    assert ends(speech, 3, "anchor").tolist() == [2, 5, 7]
+    assert ends(speech, 7, "anchor").tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert ends(speech, 1, "anchor").tolist() == [7]
+    assert ends(speech[:0], 0, "anchor").tolist() == []
+    cosines = torch.nn.functional.cosine_similarity(speech[:, None], speech[None], dim=2)
+    torch.testing.assert_close(distinctness(speech), -cosines.mean(1))
 
 
 def test_pooled():
     speech = torch.tensor([[1.0], [3.0], [5.0], [7.0], [10.0]])
-    assert pooled(speech, 2).flatten().tolist() == [2, 6, 10]
+    assert pooled(speech, torch.tensor([2, 4, 5])).flatten().tolist() == [2, 6, 10]
 
 
 def test_spans():
     starts = torch.arange(5) * 0.5
     times = torch.stack([starts, starts + 0.5], 1)
-    assert spans(times, 2, "interleave").tolist() == [[0, 1], [1, 2], [2, 2.5]]
-    assert torch.equal(spans(times, 2, "all"), times)
+    assert spans(times, torch.tensor([2, 4, 5]), "interleave").tolist() == [[0, 1], [1, 2], [2, 2.5]]
+    assert torch.equal(spans(times, torch.tensor([5]), "all"), times)
+    assert spans(times[:0], torch.tensor([], dtype=torch.long), "anchor").shape == (0, 2)
+
+
+def test_silence():
+    speech = torch.tensor([[0.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    assert spoken(speech, "skip").tolist() == [False, True, False]
+    assert spoken(speech, "read").all()
 
 
 def test_fixed():

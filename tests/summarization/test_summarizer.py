@@ -31,9 +31,11 @@ MAKE = {
     "audio_flamingo3": lambda: AudioFlamingo3(*tiny.tiny_audio_flamingo3()),
 }
 OPTIONS = [
-    Summarization(2, 6),
-    Summarization(3, 7),
-    Summarization(8, 100),
+    Summarization(2, 6, placement="interleave"),
+    Summarization(3, 7, placement="interleave"),
+    Summarization(8, 100, placement="interleave"),
+    Summarization(3, 7, placement="anchor"),
+    Summarization(4, 10, placement="anchor"),
     Summarization(4, 6, placement="end"),
     Summarization(3, 7, placement="pool"),
     Summarization(4, 9, boundaries="dynamic"),
@@ -110,9 +112,9 @@ def reference(lm, sst, prefix, speech, last, options):
     spans = cut(speech, options.interval, options.boundaries)
     none = torch.zeros(0, dtype=torch.bool)
     parts = [(prefix, none.new_zeros(len(prefix)))]
-    parts += [
-        layout.read(speech[a:b], sst.embedding, options.compression_ratio, options.placement) for a, b in spans
-    ]
+    for a, b in spans:
+        at = layout.ends(speech[a:b], layout.ssts(b - a, options.compression_ratio), options.placement)
+        parts.append(layout.read(speech[a:b], sst.embedding, at, options.placement))
     parts.append((last, none.new_zeros(len(last))))
     marked = torch.cat([marks for _, marks in parts])
     part = torch.cat([torch.full((len(x),), number) for number, (x, _) in enumerate(parts)])
@@ -171,7 +173,7 @@ def test_gradients_flow_through_earlier_intervals():
     It takes three layers: the pairs of the first one are made of nothing but the SST's embedding.
     """
     lm = AuricleMini(tiny_mini.model(num_hidden_layers=3), tiny_mini.processor(), "auricle-mini")
-    options, decoder, sst = Summarization(4, 8), decoder_of(lm), trained(lm)
+    options, decoder, sst = Summarization(4, 8, placement="interleave"), decoder_of(lm), trained(lm)
     embeds = speech(lm, 24).embeds.clone().requires_grad_()
     with installed(decoder, sst) as reader:
         pairs = no_pairs(decoder)
@@ -200,6 +202,25 @@ def test_any_length_is_summarized(lm):
             torch.testing.assert_close(memory.times[-1, 1], speech(lm, count).times[-1, 1])
             assert memory.times[0, 0] == 0
     assert told[-4:] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_silence_is_not_read_and_gives_its_pairs_to_speech(lm):
+    tokens = speech(lm, 24)
+    tokens.embeds[::2] = 0
+    summarizer, options = Summarizer(lm, trained(lm)), Summarization(4, 12)
+    memory = summarizer.summarize(tokens, options=options)
+    assert len(memory) == 6
+    assert memory.about.speech_tokens == 24
+    alone = summarizer.summarize(tokens.select(torch.arange(1, 24, 2)), options=Summarization(2, 6))
+    torch.testing.assert_close(memory.pairs.keys, alone.pairs.keys)
+    torch.testing.assert_close(memory.times, alone.times)
+    read = summarizer.summarize(tokens, options=replace(options, silence="read"))
+    assert len(read) == 6
+    assert not torch.allclose(read.pairs.keys, memory.pairs.keys)
+    tokens.embeds[3:] = 0
+    assert len(summarizer.summarize(tokens, options=options)) == 1
+    tokens.embeds[:] = 0
+    assert len(summarizer.summarize(tokens, options=options)) == 0
 
 
 def test_a_memory_of_another_model_is_refused(lm):
@@ -236,7 +257,10 @@ def test_decoders_that_read_speech_otherwise_are_refused(make):
         new_sst(make())
 
 
-@pytest.mark.parametrize("wrong", [{"compression_ratio": 0}, {"interval": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"compression_ratio": 0}, {"interval": 0}],
+)
 def test_options_are_checked(wrong):
     with pytest.raises(OptionError):
         Summarization(**wrong)

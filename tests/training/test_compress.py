@@ -108,6 +108,7 @@ def test_ssts_learn_phase_by_phase_and_nothing_else_does(lm, tmp_path, rank, mon
 def test_ssts_are_saved_and_loaded(lm, tmp_path, rank):
     sst = sst_of(lm, rank).bfloat16().float()
     save_sst(sst, tmp_path, OPTIONS)
-    found = load_sst(lm, tmp_path)
+    found, trained = load_sst(lm, tmp_path)
+    assert Summarization(**trained) == OPTIONS
     assert found.rank == rank
     assert all(torch.equal(weight, found.state_dict()[name]) for name, weight in sst.state_dict().items())

@@ -15,6 +15,7 @@ from auricle.models.mini import assembly, wheels
 from auricle.models.mini.adapter import AuricleMini
 from auricle.models.qwen2_audio import Qwen2Audio
 from auricle.summarization.sst import load_sst
+from auricle.summarization.summarizer import Summarization
 from auricle.synthesis import SpokenSentence, Turn
 from auricle.training import align, instruct, recordings, stages
 from auricle.training.loop import Schedule
@@ -150,11 +151,17 @@ def test_ssts_are_trained_for_what_was_tuned(tiny_parts, data, tmp_path):
     run_compress(data, output, "pool", replace(given, placement="pool"), {})
     assert recipe(CompressRecipe, output / "sst" / "compress.json", {}) == given
     lm = loading.load(output / "model")
-    sst = load_sst(lm, output / "sst")
+    sst, trained = load_sst(lm, output / "sst")
+    assert Summarization(**trained) == Summarization(interval=8)
     assert sst.rank == 2
     assert any(weight.any() for name, weight in sst.named_parameters() if name.endswith("up.weight"))
     with pytest.raises(TrainingError, match="sst' is trained already; remove it, or give another name"):
         run_compress(data, output, "sst", given, {})
+
+
+def test_a_placement_that_is_not_known():
+    with pytest.raises(OptionError, match="placement is 'between'; expected one of interleave, anchor"):
+        recipe(CompressRecipe, None, {"placement": "between"})
 
 
 @pytest.mark.parametrize("curriculum", [(), ((),), ((2, 0),)])

@@ -1,5 +1,6 @@
 """`auricle summarize`, and what `auricle ask` does with a memory."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,10 +39,13 @@ def summarize(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MEMORY", help="The file to write.")],
     compression_ratio: Annotated[int, typer.Option(min=1, help="Speech tokens per summarization token.")] = 8,
-    interval: Annotated[int, typer.Option(min=1, help="Speech tokens of an interval, at most.")] = 480,
+    interval: Annotated[
+        int | None, typer.Option(min=1, help="Speech tokens of an interval, at most; as trained by default.")
+    ] = None,
     boundaries: Annotated[
-        BoundariesName, typer.Option(help="fixed, or dynamic: where the speech pauses or changes.")
-    ] = BoundariesName.fixed,
+        BoundariesName | None,
+        typer.Option(help="fixed, or dynamic: where the speech pauses or changes; as trained by default."),
+    ] = None,
     model: Model = "mini",
     sst: Sst = None,
     dtype: Dtype = None,
@@ -53,10 +57,10 @@ def summarize(
     from auricle.cli import show
 
     waveform = load_audio(audio)
-    from auricle.summarization.summarizer import Summarization
-
-    options = Summarization(compression_ratio, interval, boundaries.value)
     summarizer = load_summarizer(load(model, dtype, device, trust_remote_code), sst)
+    options = summarizer.at(compression_ratio)
+    cut = boundaries.value if boundaries else options.boundaries
+    options = replace(options, interval=interval or options.interval, boundaries=cut)
     memory = remember(summarizer, waveform, options)
     memory.save(output)
     show.memory(memory, output, as_json=as_json)
@@ -109,13 +113,12 @@ def ask_memory(
     from auricle.cli import show
     from auricle.summarization.asking import answer
     from auricle.summarization.memory import Memory
-    from auricle.summarization.summarizer import Summarization
 
     summarizer = load_summarizer(lm, sst)
     if isinstance(memory, Path):
         found = Memory.load(memory)
     else:
-        found = remember(summarizer, memory, Summarization(ratio or summarizer.options.compression_ratio))
+        found = remember(summarizer, memory, summarizer.at(ratio or summarizer.options.compression_ratio))
     with show.status("Thinking"):
         said = answer(summarizer, found, query, prior=prior, max_new_tokens=max_new_tokens)
     return said, found.about.duration

@@ -114,7 +114,8 @@ def compress_command(
     ] = None,
     interval: Annotated[int | None, typer.Option(min=1, help="Speech tokens of an interval, at most.")] = None,
     boundaries: Annotated[str | None, typer.Option(help="fixed or dynamic.")] = None,
-    placement: Annotated[str | None, typer.Option(help="interleave, end or pool.")] = None,
+    placement: Annotated[str | None, typer.Option(help="anchor, interleave (the paper's), end or pool.")] = None,
+    silence: Annotated[str | None, typer.Option(help="skip or read.")] = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
@@ -131,7 +132,7 @@ def compress_command(
 
     given = _given(epochs, learning_rate, batch_size, accumulation, evaluations, patience, seed)
     given |= {"shards": shards, "read": read, "rank": rank, "model": model, "mixed": mixed, "interval": interval}
-    given |= {"boundaries": boundaries, "placement": placement, "curriculum": _phases(phase)}
+    given |= {"boundaries": boundaries, "placement": placement, "silence": silence, "curriculum": _phases(phase)}
     options = load_options(dtype, None, trust_remote_code)
     run_compress(data, output, name, recipe(CompressRecipe, config, given), options)
 

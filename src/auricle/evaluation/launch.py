@@ -95,7 +95,7 @@ def work(job: Job, part: int, parts: int, on_sample: Progress | None = None) -> 
     if parts > 1:
         use_threads(parts)
     lm = loading.load(job.model, **job.model_options)
-    summarize = any(method.summarization for method in job.plan.methods)
+    summarize = any(method.compression_ratio for method in job.plan.methods)
     summarizer = summarization.load(lm, job.sst) if summarize else None
     benchmark = registry.benchmark(job.benchmark, **job.benchmark_options)
     data = str(job.benchmark_options.get("data", getattr(benchmark, "data", "")))

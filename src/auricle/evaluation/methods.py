@@ -7,7 +7,6 @@ from typing import Literal
 from auricle import registry
 from auricle.pruning.base import Pruner
 from auricle.summarization.asking import NAME
-from auricle.summarization.summarizer import Summarization
 
 Reads = Literal["speech", "transcript", "nothing"]
 
@@ -21,13 +20,14 @@ class Method:
         reads: "speech" that `pruner` pruned; the true "transcript" as text, in the place of the speech (the ceiling
             of hearing); or "nothing" but the question.
         pruner: for speech.
-        summarization: of the speech that the pruner leaves, or of all if there is none; the LLM reads its memory.
+        compression_ratio: of a summarization of the speech that the pruner leaves, or of all if there is none; the
+            LLM reads its memory.
     """
 
     name: str
     reads: Reads = "speech"
     pruner: Pruner | None = None
-    summarization: Summarization | None = None
+    compression_ratio: int | None = None
 
     @property
     def pruning_rate(self) -> float | None:
@@ -64,9 +64,9 @@ def methods(pruners: Sequence[str], rates: Sequence[float], seed: int = 0) -> tu
 
 def summarizations(ratios: Sequence[int], pruned: Sequence[Method] = ()) -> tuple[Method, ...]:
     """Speech-XL at every ratio, of all speech and of what each of the pruned methods leaves."""
-    alone = [Method(f"{NAME} {ratio}", summarization=Summarization(ratio)) for ratio in ratios]
+    alone = [Method(f"{NAME} {ratio}", compression_ratio=ratio) for ratio in ratios]
     after = [
-        Method(f"{method.name} + {NAME} {ratio}", pruner=method.pruner, summarization=Summarization(ratio))
+        Method(f"{method.name} + {NAME} {ratio}", pruner=method.pruner, compression_ratio=ratio)
         for method in pruned
         for ratio in ratios
     ]

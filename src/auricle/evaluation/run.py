@@ -169,7 +169,7 @@ class _Asked:
             if not self.sample.transcript:
                 raise DataError(f"Sample {self.sample.id} has no transcript.")
             return as_tokens(self.lm, self.sample.transcript), blank
-        if method.pruner is None and method.summarization is None:
+        if method.pruner is None and method.compression_ratio is None:
             raise OptionError(f"The method '{method.name}' reads speech, but neither prunes nor summarizes.")
         if self.recording is None:
             self.recording = encode(self.lm, self.sample.load(), SAMPLE_RATE)
@@ -183,7 +183,7 @@ class _Asked:
             blank,
             audio_tokens=len(tokens),
             kept_tokens=len(read),
-            recall=None if method.summarization else self._recall(keep, tokens),
+            recall=None if method.compression_ratio else self._recall(keep, tokens),
             position=self._position(),
             seconds={"encode": self.recording.encode_seconds, "prune": took},
         )
@@ -191,11 +191,11 @@ class _Asked:
 
     def _summarized(self, tokens: AudioTokens, method: Method) -> AudioTokens | Memory:
         """The tokens, or their memory if the method summarizes."""
-        if method.summarization is None:
+        if method.compression_ratio is None:
             return tokens
         if self.summarizer is None:
             raise OptionError(f"The method '{method.name}' summarizes, but no summarizer was given.")
-        return self.summarizer.summarize(tokens, options=method.summarization)
+        return self.summarizer.summarize(tokens, options=self.summarizer.at(method.compression_ratio))
 
     def _answer(self, record: Record, read: Read) -> Record:
         if self.protocol == "generate":

@@ -23,6 +23,7 @@ from auricle.errors import ModelError, WeightsError
 from auricle.files import whole
 from auricle.key_values import Pairs, no_pairs
 from auricle.models.hugging_face import HuggingFaceSpeechLM
+from auricle.summarization.layout import Placement
 
 SST_FILE = "sst.safetensors"
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
@@ -56,14 +57,20 @@ class SST(nn.Module):
         )
 
 
-def new_sst(lm: HuggingFaceSpeechLM, rank: int | None = None) -> SST:
-    """Untrained SSTs of a Speech LLM: they begin as the token that ends an answer.
+def new_sst(lm: HuggingFaceSpeechLM, rank: int | None = None, placement: Placement = "anchor") -> SST:
+    """Untrained SSTs of a Speech LLM.
+
+    Args:
+        lm: the Speech LLM.
+        rank: see `SST`.
+        placement: anchors begin as the speech tokens that they are, others as the token that ends an answer.
 
     Raises:
         ModelError: the Speech LLM cannot summarize.
     """
     check(lm)
-    return SST(lm.model.get_decoder(), lm.embed(lm.answer_ids("")[-1:])[0], rank)
+    embedding = lm.embed(lm.answer_ids("")[-1:])[0]
+    return SST(lm.model.get_decoder(), torch.zeros_like(embedding) if placement == "anchor" else embedding, rank)
 
 
 def save_sst(sst: SST, folder: Path, about: object) -> None:
@@ -74,8 +81,8 @@ def save_sst(sst: SST, folder: Path, about: object) -> None:
         save_file(tensors, part, said)
 
 
-def load_sst(lm: HuggingFaceSpeechLM, folder: Path) -> SST:
-    """The SSTs that `save_sst` wrote.
+def load_sst(lm: HuggingFaceSpeechLM, folder: Path) -> tuple[SST, dict[str, Any]]:
+    """The SSTs that `save_sst` wrote, and what it noted.
 
     Raises:
         WeightsError: there are none, they are damaged, or of another decoder.
@@ -83,12 +90,13 @@ def load_sst(lm: HuggingFaceSpeechLM, folder: Path) -> SST:
     path = folder / SST_FILE
     try:
         with safe_open(path, framework="pt") as file:
-            rank = (file.metadata() or {}).get("rank", "")
-        sst = new_sst(lm, int(rank) if rank else None)
+            said = file.metadata() or {}
+        sst = new_sst(lm, int(said["rank"]) if said.get("rank") else None)
         sst.load_state_dict(load_file(path))
+        trained: dict[str, Any] = json.loads(said.get("trained", "{}"))
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise WeightsError(f"'{path}' holds no Speech Summarization Tokens of '{lm.name}': {error}") from error
-    return sst
+    return sst, trained
 
 
 @final

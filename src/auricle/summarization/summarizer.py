@@ -10,16 +10,16 @@ before it, and itself; what is read later sees the prompt, all SSTs and no speec
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from auricle.errors import ModelError, OptionError
+from auricle.errors import ModelError, OptionError, WeightsError
 from auricle.fingerprint import fingerprint
 from auricle.key_values import Pairs, no_pairs
 from auricle.models.hugging_face import HuggingFaceSpeechLM
@@ -43,12 +43,15 @@ class Summarization:
         interval: speech tokens of an interval, at most.
         boundaries: "fixed" cuts every `interval` tokens, "dynamic" where the speech changes most.
         placement: see `auricle.summarization.layout.marks`.
+        silence: "skip" does not read speech tokens that are zero, as auricle-mini's silence is; the SSTs, as many
+            as before, but never more than the tokens read, stand for the others.
     """
 
     compression_ratio: int = 8
     interval: int = INTERVAL
     boundaries: Boundaries = "fixed"
-    placement: layout.Placement = "interleave"
+    placement: layout.Placement = "anchor"
+    silence: layout.Silence = "skip"
 
     def __post_init__(self) -> None:
         """Checks the numbers.
@@ -59,6 +62,12 @@ class Summarization:
         for name in ("compression_ratio", "interval"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} is {getattr(self, name)}; expected at least 1 speech token.")
+
+    def plan(self, speech: Float[Tensor, "tokens dim"]) -> tuple[Bool[Tensor, "tokens"], Int[Tensor, "summaries"]]:
+        """Which tokens of an interval are read, and where among these each SST's end; see `layout.ends`."""
+        spoken = layout.spoken(speech, self.silence)
+        summaries = min(layout.ssts(len(speech), self.compression_ratio), int(spoken.sum()))
+        return spoken, layout.ends(speech[spoken], summaries, self.placement)
 
 
 @final
@@ -84,6 +93,10 @@ class Summarizer:
         with installed(self._decoder, sst):
             pass
         self._weights = fingerprint(lm.weights_hash, sst.state_dict().items(), sampled=True)
+
+    def at(self, compression_ratio: int) -> Summarization:
+        """The options with another ratio."""
+        return replace(self.options, compression_ratio=compression_ratio)
 
     @torch.inference_mode()
     def summarize(
@@ -113,7 +126,9 @@ class Summarizer:
             spans = cut(tokens.embeds, given.interval, given.boundaries)
             for number, (first, last) in enumerate(spans, 1):
                 pairs += interval_pairs(reader, self.sst, tokens.embeds[first:last], start + pairs, given)
-                times.append(layout.spans(tokens.times[first:last], given.compression_ratio, given.placement))
+                spoken, ends = given.plan(tokens.embeds[first:last])
+                at = tokens.times[first:last].to(ends.device)[spoken]
+                times.append(layout.spans(at, ends, given.placement).to(tokens.times))
                 if on_interval:
                     on_interval(number, len(spans))
         end = float(tokens.times[-1, 1]) if len(tokens) else 0.0
@@ -174,9 +189,10 @@ def interval_pairs(
         sst: their embedding.
         speech: of the interval.
         past: pairs of the prompt before the speech and of the SSTs so far.
-        options: ratio and placement.
+        options: ratio, placement and what is read.
     """
-    embeds, marked = layout.read(speech, sst.embedding, options.compression_ratio, options.placement)
+    spoken, ends = options.plan(speech)
+    embeds, marked = layout.read(speech[spoken], sst.embedding, ends, options.placement)
     return reader.read(embeds, past, marked)[1].select(marked)
 
 
@@ -186,7 +202,7 @@ def load(lm: SpeechLM, folder: Path | None = None, options: Summarization | None
     Args:
         lm: the Speech LLM.
         folder: what `auricle train compress` wrote; by default, for auricle-mini, the SSTs of this package.
-        options: how it summarizes.
+        options: how it summarizes; by default as the SSTs were trained to.
 
     Raises:
         ModelError: the model is not one of transformers', or cannot summarize.
@@ -200,4 +216,11 @@ def load(lm: SpeechLM, folder: Path | None = None, options: Summarization | None
             f"There are no Speech Summarization Tokens for '{lm.name}' in this package; train them with"
             " 'auricle train compress' and give their folder."
         )
-    return Summarizer(lm, load_sst(lm, folder or PACKAGED), options)
+    folder = folder or PACKAGED
+    sst, trained = load_sst(lm, folder)
+    try:
+        return Summarizer(lm, sst, options or Summarization(**trained))
+    except TypeError as error:
+        raise WeightsError(
+            f"'{folder}' was trained to summarize in a way that is not known here: {error}"
+        ) from error

@@ -100,7 +100,7 @@ class Compressing(nn.Module):
         for (start, end), ratio in zip(
             cut(speech, given.interval, given.boundaries), lesson["ratios"], strict=False
         ):
-            options = Summarization(ratio, given.interval, given.boundaries, given.placement)
+            options = replace(given, compression_ratio=ratio)
             past += interval_pairs(self._reader, self.sst, speech[start:end], past, options)
         labels, questions, answers = (lesson[name][None, ~trunk] for name in ("labels", "questions", "answers"))
         states, _ = self._reader.read(

@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from auricle.errors import OptionError
 from auricle.summarization.intervals import Boundaries
-from auricle.summarization.layout import Placement
+from auricle.summarization.layout import Placement, Silence
 from auricle.summarization.summarizer import INTERVAL
 from auricle.training import align, compress, instruct
 from auricle.training.loop import Schedule
@@ -76,7 +76,8 @@ class CompressRecipe:
         mixed: False draws one for each recording instead.
         interval: speech tokens of an interval, at most.
         boundaries: "fixed" or "dynamic".
-        placement: of the SSTs in an interval: "interleave", "end" or "pool".
+        placement: of the SSTs in an interval: "interleave", "anchor", "end" or "pool".
+        silence: "skip" or "read".
         model: "mini", or what `auricle.load` takes.
         schedule: how long, shared by the phases, and how fast.
     """
@@ -88,7 +89,8 @@ class CompressRecipe:
     mixed: bool = True
     interval: int = INTERVAL
     boundaries: Boundaries = "fixed"
-    placement: Placement = "interleave"
+    placement: Placement = "anchor"
+    silence: Silence = "skip"
     model: str = "mini"
     schedule: Schedule = compress.SCHEDULE
 
@@ -133,6 +135,7 @@ def recipe(kind: type[Recipe], config: Path | None, given: Mapping[str, Any]) ->
     if unknown := set(values) - _names(kind):
         known = ", ".join(sorted(_names(kind) | _names(Schedule) - {"schedule"}))
         raise OptionError(f"The recipe has no '{min(unknown)}'; expected some of {known}.")
+    hints = get_type_hints(kind)
     for name, value in {**values, **schedule}.items():
         like = getattr(default.schedule if name in schedule else default, name)
         wanted = (int, float) if name in ("epochs", "learning_rate") else int if like is None else type(like)
@@ -140,6 +143,8 @@ def recipe(kind: type[Recipe], config: Path | None, given: Mapping[str, Any]) ->
         if value is not None and not fits:
             example = 1 if like is None else like
             raise OptionError(f"The recipe's {name} is {value!r}; expected something like {example!r}.")
+        if get_origin(hints.get(name)) is Literal and value not in (among := get_args(hints[name])):
+            raise OptionError(f"The recipe's {name} is {value!r}; expected one of {', '.join(among)}.")
     return replace(default, **values, schedule=replace(default.schedule, **schedule))
 
 

@@ -132,11 +132,16 @@ def run_compress(data: Path, output: Path, name: str, given: CompressRecipe, opt
     lm.model.to(processes().device)
     begin(folder / "compress.json", asdict(given))
     learned, held = _lessons(lm, data, output, given)
-    train = Lessons(lm, learned, given.schedule.seed)
-    kept = Lessons(lm, held, given.schedule.seed, vary=False)
+    # Recordings are read as they are: the ratio counts silence, too, and what is read later is learned in stage two.
+    train, kept = (Lessons(lm, each, given.schedule.seed, vary=False) for each in (learned, held))
     torch.manual_seed(given.schedule.seed)
-    sst = new_sst(lm, given.rank).to(processes().device)
-    layout = Summarization(1, given.interval, given.boundaries, given.placement)
+    sst = new_sst(lm, given.rank, given.placement).to(processes().device)
+    layout = Summarization(
+        interval=given.interval,
+        boundaries=given.boundaries,
+        placement=given.placement,
+        silence=given.silence,
+    )
     compress.compress(lm, sst, train, kept, folder, layout, given.curriculum, given.schedule, mixed=given.mixed)
     if processes().is_main_process:
         save_sst(sst, folder, layout)
