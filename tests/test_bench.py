@@ -11,8 +11,12 @@ import torch
 
 import auricle
 from auricle.audio import SAMPLE_RATE
+from auricle.models.mini.adapter import AuricleMini
+from auricle.summarization.sst import new_sst, save_sst
+from auricle.summarization.summarizer import Summarization
 from auricle.training.voicing import VOICES
 from fakes import FakeSpeechLM, random_tokens
+from models import tiny_mini
 from sets import write_spiral
 from training.fake_speech import fake_voice
 
@@ -193,3 +197,41 @@ def test_lengths_keep_the_sample_and_cut_around_its_evidence(monkeypatch, tmp_pa
     lengths.main()
     table = capsys.readouterr().out.splitlines()
     assert [line.split("|")[2].strip() for line in table[2:]] == ["30", "45", "90", "135", "180"]
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """A tiny model, and SSTs of it."""
+    lm = AuricleMini(tiny_mini.model(), tiny_mini.processor(), "auricle-mini")
+    lm.model.generation_config.eos_token_id = 2
+    save_sst(new_sst(lm), tmp_path / "sst", Summarization())
+    return lm
+
+
+def test_lengths_of_summaries(monkeypatch, tmp_path, capsys, tiny):
+    lengths = module("lengths")
+    data = write_spiral(tmp_path / "set", 4, seconds=40.0)
+    monkeypatch.setattr(lengths.auricle, "load", lambda _: tiny)
+    arguments = ["--samples", "4", "--summarize", "4", "8", "--sst", str(tmp_path / "sst")]
+    monkeypatch.setattr("sys.argv", ["lengths.py", str(data), *arguments])
+    lengths.main()
+    table = capsys.readouterr().out.splitlines()
+    assert table[0] == "| recordings | seconds | Speech-XL 4 | Speech-XL 8 |"
+    assert len(table) == 7
+
+
+def test_hours_measure_memory_and_seconds(monkeypatch, tmp_path, capsys, tiny):
+    hours = module("hours")
+    data = write_spiral(tmp_path / "set", 4, seconds=40.0)
+    monkeypatch.setattr(hours.auricle, "load", lambda _: tiny)
+    sst = tmp_path / "sst"
+    cells = {name: hours.measure(data, name, 1.5, 8, sst, 0) for name in (*hours.PRUNERS, hours.SUMMARY)}
+    assert {each.tokens for each in cells.values()} == {1125}
+    assert [each.seen for each in cells.values()][:2] == [1125, 150]
+    full, pruned, summary = cells.values()
+    assert summary.seen <= 141
+    assert summary.megabytes / full.megabytes == pytest.approx(summary.seen / 1125)
+    assert min(full.first, pruned.first, summary.first, summary.summary, summary.peak) > 0
+    assert (full.summary, pruned.summary) == (0, 0)
+    with pytest.raises(ValueError, match="not enough"):
+        hours.measure(data, "full", 9, 8, sst, 0)

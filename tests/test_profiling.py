@@ -11,6 +11,8 @@ from auricle.errors import OptionError
 from auricle.profiling import METHODS, count_flops, peak_growth, profile
 from auricle.pruning.full import Full
 from auricle.pruning.speechprune import SpeechPrune
+from auricle.summarization.sst import new_sst
+from auricle.summarization.summarizer import Summarizer
 from tiny_llama import TinyLlama
 
 QUESTION = "Where do they meet?"
@@ -159,6 +161,23 @@ def test_times_are_medians_of_rounds_that_take_turns(lm, monkeypatch):
 def test_without_full_the_share_is_of_the_unpruned_prefill_all_the_same(lm):
     (row,) = profile(lm, recording_of(lm), lm.query(QUESTION), (SpeechPrune(0.8),), repeats=1)
     assert row.overhead_share > 0
+
+
+def test_a_summary_costs_what_its_pairs_and_the_question_do(lm):
+    recording, summarizer = recording_of(lm), Summarizer(lm, new_sst(lm))
+    tokens = len(recording.tokens)
+    full, row = profile(
+        lm, recording, lm.query(QUESTION), (Full(), summarizer.at(8)), summarizer=summarizer, repeats=1
+    )
+    assert (row.method, row.pruning_rate, row.compression_ratio) == ("speech-xl", None, 8)
+    assert row.speech_tokens == -(-tokens // 8)
+    assert row.total_tokens == full.total_tokens - tokens + row.speech_tokens
+    assert row.memory_formula.kv / full.memory_formula.kv == pytest.approx(row.total_tokens / full.total_tokens)
+    assert row.prefill.tflops == pytest.approx(row.tflops_formula, rel=1e-3)
+    assert row.prefill.tflops < full.prefill.tflops * (full.total_tokens - tokens) / full.total_tokens
+    assert row.overhead_seconds > 0
+    with pytest.raises(OptionError, match="give the summarizer"):
+        profile(lm, recording, lm.query(QUESTION), (summarizer.at(8),))
 
 
 def test_a_prompt_beyond_the_context_has_a_formula_but_no_measurement():

@@ -92,11 +92,17 @@ class Decoder:
         attention = 2 * self.dim * (self.heads + self.kv_heads) * self.head_dim
         return self.layers * (attention + 3 * self.dim * self.hidden)
 
-    def flops(self, tokens: int, logits: int = 1) -> Flops:
-        """Operations of reading `tokens` and making `logits` rows of logits (one is enough to answer)."""
+    def flops(self, tokens: int, logits: int = 1, past: int = 0) -> Flops:
+        """Operations of reading `tokens` and making `logits` rows of logits (one is enough to answer).
+
+        Args:
+            tokens: that are read.
+            logits: rows.
+            past: tokens that were read before, whose keys and values are there.
+        """
         return Flops(
             projections=2 * tokens * self.layer_weights,
-            attention=4 * self.layers * tokens**2 * self.heads * self.head_dim,
+            attention=4 * self.layers * tokens * (tokens + past) * self.heads * self.head_dim,
             head=2 * logits * self.dim * self.vocab,
         )
 

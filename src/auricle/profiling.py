@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch.profiler import ProfilerActivity
@@ -24,9 +24,12 @@ from auricle.pruning.first30 import First30
 from auricle.pruning.full import Full
 from auricle.pruning.speechprune import SpeechPrune
 from auricle.registry import pruner_name
-from auricle.speech_lm import Query, SpeechPrompt
+from auricle.speech_lm import AudioTokens, Query, SpeechPrompt
+from auricle.summarization.asking import NAME
+from auricle.summarization.summarizer import Summarization, Summarizer
 from auricle.timing import now
 
+Method = Pruner | Summarization
 _Job = tuple[Literal["prefill", "keep"], int]
 
 # Attention kernels that the counter does not know on every device, or not with grouped key heads.
@@ -38,7 +41,7 @@ _FUSED = (
 )
 
 # The paper's Table 1, with all of the recording as the first row.
-METHODS: tuple[Pruner, ...] = (Full(), First30(), *(SpeechPrune(rate) for rate in (0.2, 0.4, 0.6, 0.8)))
+METHODS: tuple[Method, ...] = (Full(), First30(), *(SpeechPrune(rate) for rate in (0.2, 0.4, 0.6, 0.8)))
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,14 @@ class Row:
     Attributes:
         method: its name.
         pruning_rate: fraction removed; None for methods without a rate.
-        speech_tokens: that the LLM reads.
-        total_tokens: that the LLM reads, with template and question.
+        speech_tokens: that the LLM sees, as tokens or as the key/value pairs that stand for them.
+        total_tokens: that the LLM sees, with template and question.
         tflops_formula: 10^12 operations of the prefill.
         memory_formula: bytes of weights, key/value cache and activations.
         prefill: as measured; None where the prompt does not fit into the model's context.
-        overhead_seconds: median wall time of choosing the tokens.
+        overhead_seconds: median wall time of choosing the tokens, or of summarizing them, once for all questions.
         overhead_share: that, as a share of the unpruned prefill's time; None where that does not fit.
+        compression_ratio: speech tokens per SST; None for pruners.
     """
 
     method: str
@@ -82,14 +86,16 @@ class Row:
     prefill: Prefill | None
     overhead_seconds: float
     overhead_share: float | None
+    compression_ratio: int | None = None
 
 
 def profile(
     lm: HuggingFaceSpeechLM,
     recording: Recording,
     query: Query,
-    methods: Sequence[Pruner] = METHODS,
+    methods: Sequence[Method] = METHODS,
     *,
+    summarizer: Summarizer | None = None,
     repeats: int = 5,
     on_step: Callable[[int, int], None] | None = None,
 ) -> tuple[Row, ...]:
@@ -104,17 +110,21 @@ def profile(
         recording: from `auricle.encode`.
         query: the question.
         methods: what to compare; the unpruned prefill is timed also if `Full` is not among them.
+        summarizer: of the methods that summarize.
         repeats: timed rounds.
         on_step: called after every step with the steps done and all steps.
 
     Raises:
-        OptionError: `repeats` is not positive.
+        OptionError: `repeats` is not positive, or a method summarizes and there is no summarizer.
     """
     if repeats < 1:
         raise OptionError(f"repeats is {repeats}; expected at least 1.")
+    if summarizer is None and any(isinstance(each, Summarization) for each in methods):
+        raise OptionError("A method summarizes; give the summarizer, too.")
     tokens = recording.tokens
     whole = lm.prompt(tokens, query)
-    prompts = [whole, *(whole.keep(each.keep(tokens, query, lm), each.positions) for each in methods)]
+    others = len(whole) - len(tokens)
+    prompts = [whole, *(_prompt(whole, tokens, query, each, lm, summarizer) for each in methods)]
     # Whoever keeps everything shares the unpruned prompt's figures, which stand at 0.
     place = [0 if len(prompt) == len(whole) else i for i, prompt in enumerate(prompts)]
     steps = _Steps(len(set(place)) + repeats + 1, on_step)
@@ -122,7 +132,7 @@ def profile(
     jobs: dict[_Job, Callable[[], object]] = {
         ("prefill", i): partial(lm.prefill, prompts[i]) for i, count in counts.items() if count
     }
-    jobs |= {("keep", i): partial(each.keep, tokens, query, lm) for i, each in enumerate(methods, 1)}
+    jobs |= {("keep", i): _choice(tokens, query, each, lm, summarizer) for i, each in enumerate(methods, 1)}
     seconds = _medians(jobs, repeats, steps)
     unpruned = seconds.get(("prefill", 0))
     rows = []
@@ -131,15 +141,16 @@ def profile(
         prefill = Prefill(count.flops / 1e12, seconds["prefill", place[i]], count.peak_memory) if count else None
         rows.append(
             Row(
-                method=pruner_name(method),
+                method=pruner_name(method) if isinstance(method, Pruner) else NAME,
                 pruning_rate=getattr(method, "pruning_rate", None),
-                speech_tokens=len(prompts[i].audio),
+                speech_tokens=len(prompts[i]) - others,
                 total_tokens=len(prompts[i]),
-                tflops_formula=_decoder(lm).flops(len(prompts[i])).total / 1e12,
+                tflops_formula=_flops(lm, prompts[i]) / 1e12,
                 memory_formula=_memory(lm, prompts[i]),
                 prefill=prefill,
                 overhead_seconds=overhead,
                 overhead_share=unpruned and overhead / unpruned,
+                compression_ratio=getattr(method, "compression_ratio", None),
             )
         )
     return tuple(rows)
@@ -220,6 +231,35 @@ def _medians(jobs: Mapping[_Job, Callable[[], object]], repeats: int, steps: _St
     return {name: median(each[1:]) for name, each in seconds.items()}
 
 
+def _prompt(
+    whole: SpeechPrompt,
+    tokens: AudioTokens,
+    query: Query,
+    method: Method,
+    lm: HuggingFaceSpeechLM,
+    summarizer: Summarizer | None,
+) -> SpeechPrompt:
+    """What the LLM reads if a method chooses."""
+    if isinstance(method, Pruner):
+        return whole.keep(method.keep(tokens, query, lm), method.positions)
+    maker = cast(Summarizer, summarizer)
+    return maker.prompt(maker.summarize(tokens, options=method), query)
+
+
+def _choice(
+    tokens: AudioTokens, query: Query, method: Method, lm: HuggingFaceSpeechLM, summarizer: Summarizer | None
+) -> Callable[[], object]:
+    """What a method does before the LLM reads the question."""
+    if isinstance(method, Pruner):
+        return partial(method.keep, tokens, query, lm)
+    return partial(cast(Summarizer, summarizer).summarize, tokens, options=method)
+
+
+def _flops(lm: HuggingFaceSpeechLM, prompt: SpeechPrompt) -> int:
+    read = prompt.embeds.shape[1]
+    return _decoder(lm).flops(read, past=len(prompt) - read).total
+
+
 def _decoder(lm: HuggingFaceSpeechLM) -> Decoder:
     return Decoder.of(lm.model.config)
 
@@ -230,7 +270,7 @@ def _memory(lm: HuggingFaceSpeechLM, prompt: SpeechPrompt) -> Memory:
     return Memory(
         weights=lm.model.get_memory_footprint(),
         kv=_decoder(lm).kv(len(prompt), each),
-        activations=_decoder(lm).activations(len(prompt), each, stored_attention=eager),
+        activations=_decoder(lm).activations(prompt.embeds.shape[1], each, stored_attention=eager),
     )
 
 

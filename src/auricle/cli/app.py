@@ -10,7 +10,7 @@ import typer
 from auricle.audio import SAMPLE_RATE
 from auricle.audio import load as load_audio
 from auricle.cli.evaluate import evaluation_app
-from auricle.cli.memory import Sst, ask_memory, memory_app
+from auricle.cli.memory import Ratios, Sst, ask_memory, load_summarizer, memory_app
 from auricle.cli.models import models_app
 from auricle.cli.options import (
     AudioFile,
@@ -164,6 +164,8 @@ def profile(
     audio: AudioFile,
     question: Question,
     *,
+    summarize: Ratios = None,
+    sst: Sst = None,
     model: Model = "mini",
     repeats: Annotated[int, typer.Option(min=1, help="Timed runs, of which the median counts.")] = 5,
     dtype: Dtype = None,
@@ -172,7 +174,7 @@ def profile(
     as_json: Json = False,
     plot: Plot = None,
 ) -> None:
-    """Measure what each pruning method costs."""
+    """Measure what each pruning method costs, and Speech-XL where a ratio is given."""
     from auricle.cli import show
     from auricle.questions import check_question
 
@@ -189,8 +191,12 @@ def profile(
         raise ModelError(f"{lm.name} cannot be profiled; expected a model of transformers.")
     with show.progress("Listening") as on_window:
         recording = encode(lm, waveform, SAMPLE_RATE, on_window)
+    summarizer = load_summarizer(lm, sst) if summarize else None
+    methods = (*profiling.METHODS, *(summarizer.at(ratio) for ratio in summarize or () if summarizer))
     with show.progress("Measuring") as on_step:
-        rows = profiling.profile(lm, recording, lm.query(question), repeats=repeats, on_step=on_step)
+        rows = profiling.profile(
+            lm, recording, lm.query(question), methods, summarizer=summarizer, repeats=repeats, on_step=on_step
+        )
     about = {
         "model": lm.name,
         "device": str(lm.device),

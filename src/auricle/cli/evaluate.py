@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from auricle.cli.memory import Sst
+from auricle.cli.memory import Ratios, Sst
 from auricle.cli.options import Device, Dtype, Json, Model, TrustRemoteCode, check_model, load_options
 
 evaluation_app = typer.Typer()
@@ -38,9 +38,7 @@ def eval_command(
         list[str] | None, typer.Option(metavar="NAME", help="See 'auricle pruners'; give several to compare.")
     ] = None,
     pruning_rate: Annotated[list[float] | None, typer.Option(help="0 to 1; give several.")] = None,
-    summarize: Annotated[
-        list[int] | None, typer.Option(min=1, metavar="RATIO", help="Speech tokens per SST; give several.")
-    ] = None,
+    summarize: Ratios = None,
     compose: Annotated[bool, typer.Option("--compose", help="Also summarize what each pruner leaves.")] = False,
     sst: Sst = None,
     protocol: Annotated[

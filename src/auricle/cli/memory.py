@@ -32,6 +32,11 @@ Sst = Annotated[
     typer.Option("--sst", help="Folder of 'auricle train compress'; by default the package's."),
 ]
 
+Ratios = Annotated[
+    list[int] | None,
+    typer.Option("--summarize", min=1, metavar="RATIO", help="Speech tokens per SST (Speech-XL); give several."),
+]
+
 
 @memory_app.command()
 def summarize(

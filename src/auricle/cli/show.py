@@ -124,7 +124,7 @@ def profile(rows: Sequence["Row"], about_run: Mapping[str, Any]) -> None:
         measured = row.prefill
         table.add_row(
             row.method,
-            "" if row.pruning_rate is None else f"{row.pruning_rate:g}",
+            _rate(row),
             str(row.speech_tokens),
             str(row.total_tokens),
             f"{measured.tflops:.4g}" if measured else "too long",
@@ -136,6 +136,13 @@ def profile(rows: Sequence["Row"], about_run: Mapping[str, Any]) -> None:
             "" if row.overhead_share is None else f"{row.overhead_share:.1%}",
         )
     _out(width=120).print(table)
+
+
+def _rate(row: "Row") -> str:
+    """A pruning rate, or a ratio of compression."""
+    if row.compression_ratio is not None:
+        return f"1/{row.compression_ratio}"
+    return "" if row.pruning_rate is None else f"{row.pruning_rate:g}"
 
 
 def pruners(methods: Mapping[str, Any]) -> None:

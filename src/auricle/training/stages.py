@@ -132,7 +132,7 @@ def run_compress(data: Path, output: Path, name: str, given: CompressRecipe, opt
     lm.model.to(processes().device)
     begin(folder / "compress.json", asdict(given))
     learned, held = _lessons(lm, data, output, given)
-    # Recordings are read as they are: the ratio counts silence, too, and what is read later is learned in stage two.
+    # Recordings are read as they are: the ratio counts silence, too.
     train, kept = (Lessons(lm, each, given.schedule.seed, vary=False) for each in (learned, held))
     torch.manual_seed(given.schedule.seed)
     sst = new_sst(lm, given.rank, given.placement).to(processes().device)
