@@ -1,11 +1,13 @@
 """How well auricle-mini hears: word errors, and recall of words that no training text has.
 
     python bench/ear.py --sentences 60 --seed 0 --voices-files DIR --work DIR [--llm] [--human WHEEL]
+                        [--summarize 2 4 8 [--sst DIR]]
 
 The sentences are drawn from `data/sir/authored.jsonl`, which nothing is trained on; they are spoken by voices of
 training and by voices never trained on, in recordings of 20 s and a sentence. Compared, after Whisper's English
 normalizer: the connector's letters alone, what the LLM is given to read ("heard"), what it writes when it is asked
-to transcribe (`--llm`), and Whisper base with a beam of 5. `--human` is the wheel `moonshine-voice`, whose `assets`
+to transcribe (`--llm`) or to transcribe a summary of the recording (`--summarize`), and Whisper base with a beam
+of 5. `--human` is the wheel `moonshine-voice`, whose `assets`
 hold recordings of people. Prints Markdown.
 """
 
@@ -13,7 +15,8 @@ import argparse
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import get_args
@@ -30,9 +33,12 @@ from auricle.audio import SAMPLE_RATE, Waveform, windows_at_pauses
 from auricle.models.mini.connector import ALPHABET, LETTERS
 from auricle.models.mini.spelling import HALVES
 from auricle.spiral import listening
+from auricle.summarization import summarizer
+from auricle.summarization.summarizer import Summarizer
 from auricle.synthesis import voice
 from auricle.synthesis.dialogue import resample, trim
 from auricle.training.talks import Style, talks
+from auricle.transcribing import INSTRUCTION
 
 DATA = Path(__file__).parent.parent / "data/sir/authored.jsonl"
 TRAINED = ("flite/slt", "flite/awb", "flite/rms", "flite/kal16", "piper/joe", "espeak/en-us")
@@ -100,11 +106,20 @@ def heard(lm: auricle.SpeechLM, waveform: Waveform) -> tuple[str, str]:
     return letters, " ".join(speech.text for speech in lm.model.hear(states, lengths))
 
 
-def hearers(lm: auricle.SpeechLM, waveform: Waveform, llm: bool) -> dict[str, str]:
+def from_summary(lm: auricle.SpeechLM, maker: Summarizer, waveform: Waveform, ratio: int) -> str:
+    memory = maker.summarize(auricle.encode(lm, waveform, SAMPLE_RATE).tokens, options=maker.at(ratio))
+    return lm.generate(maker.prompt(memory, lm.query(INSTRUCTION)), 256)
+
+
+def hearers(
+    lm: auricle.SpeechLM, waveform: Waveform, llm: bool, maker: Summarizer | None, ratios: list[int]
+) -> dict[str, str]:
     letters, text = heard(lm, waveform)
     found = {"letters": letters, "heard": text}
     if llm:
         found["transcribed"] = auricle.transcribe(lm, waveform, sampling_rate=SAMPLE_RATE).text
+    if maker:
+        found |= {f"summary 1/{ratio}": from_summary(lm, maker, waveform, ratio) for ratio in ratios}
     return found | {"Whisper base": listening.transcribe(waveform)}
 
 
@@ -144,9 +159,13 @@ def trained_words(folder: Path) -> set[str]:
 
 
 def row(
-    name: str, trained: str, lm: auricle.SpeechLM, given: list[tuple[str, Waveform]], new: set[str], llm: bool
+    name: str,
+    trained: str,
+    given: list[tuple[str, Waveform]],
+    new: set[str],
+    hear: Callable[[Waveform], dict[str, str]],
 ) -> None:
-    found = [hearers(lm, waveform, llm) for _, waveform in given]
+    found = [hear(waveform) for _, waveform in given]
     for hearer in found[0]:
         texts = [each[hearer] for each in found]
         counts = [listening.word_errors(said, text) for (said, _), text in zip(given, texts, strict=True)]
@@ -174,10 +193,14 @@ def main() -> None:
     parser.add_argument("--training-text", type=Path, help="`features` of a run, for words never trained on")
     parser.add_argument("--voices", nargs="*", default=[*TRAINED, *UNSEEN])
     parser.add_argument("--llm", action="store_true", help="also have the LLM transcribe")
+    parser.add_argument("--summarize", type=int, nargs="*", default=[], help="also from summaries at these ratios")
+    parser.add_argument("--sst", type=Path, help="for the summaries; by default the package's")
     parser.add_argument("--human", type=Path, help="the wheel moonshine-voice")
     options = parser.parse_args()
 
     lm = auricle.load("mini")
+    maker = summarizer.load(lm, options.sst) if options.summarize else None
+    hear = partial(hearers, lm, llm=options.llm, maker=maker, ratios=options.summarize)
     drawn = np.random.default_rng(options.seed).permutation(sentences())[: options.sentences]
     texts = [str(text) for text in drawn]
     new = set[str]()
@@ -189,9 +212,9 @@ def main() -> None:
     print("| voice | trained on | hearer | word error (95 %) | recall of new words |\n|---|---|---|---|---|")
     for name in options.voices:
         given = list(recordings(texts, spoken(name, options.voices_files, texts, options.work)))
-        row(name, "yes" if name in TRAINED else "no", lm, given, new, options.llm)
+        row(name, "yes" if name in TRAINED else "no", given, new, hear)
     for name, one in human(options.human) if options.human else ():
-        row(f"human, {name}", "no", lm, [one], set(), options.llm)
+        row(f"human, {name}", "no", [one], set(), hear)
 
 
 if __name__ == "__main__":
