@@ -20,7 +20,7 @@ from auricle.models.voxtral import Voxtral
 from auricle.summarization import layout
 from auricle.summarization.intervals import cut
 from auricle.summarization.sst import PROJECTIONS, SST, attentions, installed, new_sst
-from auricle.summarization.summarizer import Summarization, Summarizer, interval_pairs
+from auricle.summarization.summarizer import UNTRAINED, Summarization, Summarizer, interval_pairs, load
 from fakes import random_tokens
 from models import tiny, tiny_granite, tiny_mini, tiny_omni, tiny_phi4, tiny_voxtral
 
@@ -221,6 +221,16 @@ def test_silence_is_not_read_and_gives_its_pairs_to_speech(lm):
     assert len(summarizer.summarize(tokens, options=options)) == 1
     tokens.embeds[:] = 0
     assert len(summarizer.summarize(tokens, options=options)) == 0
+
+
+def test_untrained_anchors_are_the_models_own_pairs(lm):
+    """Of all tokens of an interval, those that are kept, as a plain forward makes them."""
+    tokens, maker = speech(lm, 24), load(lm, UNTRAINED)
+    every = Summarizer(lm, new_sst(lm), Summarization(interval=24, placement="all")).summarize(tokens)
+    memory = maker.summarize(tokens, options=Summarization(4, 24))
+    kept = layout.ends(tokens.embeds, 6, "anchor") - 1
+    torch.testing.assert_close(memory.pairs.keys, every.pairs.keys[:, :, kept])
+    torch.testing.assert_close(memory.pairs.values, every.pairs.values[:, :, kept])
 
 
 def test_a_memory_of_another_model_is_refused(lm):

@@ -29,7 +29,7 @@ class BoundariesName(StrEnum):
 
 Sst = Annotated[
     Path | None,
-    typer.Option("--sst", help="Folder of 'auricle train compress'; by default the package's."),
+    typer.Option("--sst", help="Folder of 'auricle train compress'; by default the package's; or 'untrained'."),
 ]
 
 Ratios = Annotated[

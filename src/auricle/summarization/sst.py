@@ -69,8 +69,10 @@ def new_sst(lm: HuggingFaceSpeechLM, rank: int | None = None, placement: Placeme
         ModelError: the Speech LLM cannot summarize.
     """
     check(lm)
-    embedding = lm.embed(lm.answer_ids("")[-1:])[0]
-    return SST(lm.model.get_decoder(), torch.zeros_like(embedding) if placement == "anchor" else embedding, rank)
+    decoder: Any = lm.model.get_decoder()
+    anchor = placement == "anchor"
+    embedding = torch.zeros(decoder.config.hidden_size) if anchor else lm.embed(lm.answer_ids("")[-1:])[0]
+    return SST(decoder, embedding, rank)
 
 
 def save_sst(sst: SST, folder: Path, about: object) -> None:

@@ -28,8 +28,9 @@ from auricle.speech_lm import AudioTokens, Query, SpeechLM, SpeechPrompt
 from auricle.summarization import layout
 from auricle.summarization.intervals import Boundaries, cut
 from auricle.summarization.memory import About, Memory
-from auricle.summarization.sst import SST, Reader, check, installed, load_sst
+from auricle.summarization.sst import SST, Reader, check, installed, load_sst, new_sst
 
+UNTRAINED = Path("untrained")
 PACKAGED = Path(str(files("auricle.models.mini"))) / "sst"
 INTERVAL = 480  # speech tokens; 2, 4, 8, 12 and 16 divide it
 
@@ -202,6 +203,7 @@ def load(lm: SpeechLM, folder: Path | None = None, options: Summarization | None
     Args:
         lm: the Speech LLM.
         folder: what `auricle train compress` wrote; by default, for auricle-mini, the SSTs of this package.
+            `UNTRAINED` are anchors as the LLM itself reads them, of any model.
         options: how it summarizes; by default as the SSTs were trained to.
 
     Raises:
@@ -211,10 +213,12 @@ def load(lm: SpeechLM, folder: Path | None = None, options: Summarization | None
     """
     if not isinstance(lm, HuggingFaceSpeechLM):
         raise ModelError(f"'{lm.name}' cannot summarize; expected a model of transformers.")
+    if folder == UNTRAINED:
+        return Summarizer(lm, new_sst(lm, rank=1), options)
     if folder is None and type(lm).__name__ != "AuricleMini":
         raise OptionError(
             f"There are no Speech Summarization Tokens for '{lm.name}' in this package; train them with"
-            " 'auricle train compress' and give their folder."
+            " 'auricle train compress' and give their folder, or give 'untrained' in its place."
         )
     folder = folder or PACKAGED
     sst, trained = load_sst(lm, folder)
