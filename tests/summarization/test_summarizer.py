@@ -38,7 +38,7 @@ OPTIONS = [
     Summarization(4, 10, placement="anchor"),
     Summarization(4, 6, placement="end"),
     Summarization(3, 7, placement="pool"),
-    Summarization(4, 9, boundaries="dynamic"),
+    Summarization(4, 9, boundaries="dynamic", placement="interleave"),
 ]
 
 
@@ -227,10 +227,30 @@ def test_untrained_anchors_are_the_models_own_pairs(lm):
     """Of all tokens of an interval, those that are kept, as a plain forward makes them."""
     tokens, maker = speech(lm, 24), load(lm, UNTRAINED)
     every = Summarizer(lm, new_sst(lm), Summarization(interval=24, placement="all")).summarize(tokens)
-    memory = maker.summarize(tokens, options=Summarization(4, 24))
+    memory = maker.summarize(tokens, options=Summarization(4, 24, placement="anchor"))
+    load(lm, UNTRAINED).prompt(memory, lm.query("Where?"))  # another untrained one knows it
     kept = layout.ends(tokens.embeds, 6, "anchor") - 1
     torch.testing.assert_close(memory.pairs.keys, every.pairs.keys[:, :, kept])
     torch.testing.assert_close(memory.pairs.values, every.pairs.values[:, :, kept])
+
+
+@torch.no_grad()
+def test_pairs_are_kept_that_a_second_reading_attends_to(lm):
+    """Head by head, by the attention weights of one plain forward of prompt, speech and speech again."""
+    tokens, maker, count = speech(lm, 12), load(lm, UNTRAINED), 3
+    memory = maker.summarize(tokens, options=Summarization(4, 24, placement="recall"))
+    before = lm.embed(lm.template("?").ids[: lm.template("?").audio])
+    decoder, first = decoder_of(lm), len(before)
+    plain = Summarizer(lm, new_sst(lm), Summarization(interval=24, placement="all")).summarize(tokens).pairs
+    decoder.set_attn_implementation("eager")
+    out = decoder(inputs_embeds=torch.cat([before, tokens.embeds, tokens.embeds])[None], output_attentions=True)
+    kv_heads = plain.keys.shape[1]
+    for layer, weights in enumerate(out.attentions):
+        back = weights[0, :, first + 12 :, first : first + 12].unflatten(0, (kv_heads, -1))
+        for head, most in enumerate(back.amax((1, 2))):
+            kept = most.topk(count).indices.sort().values
+            torch.testing.assert_close(memory.pairs.keys[layer, head], plain.keys[layer, head, kept])
+            torch.testing.assert_close(memory.pairs.values[layer, head], plain.values[layer, head, kept])
 
 
 def test_a_memory_of_another_model_is_refused(lm):

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-Placement = Literal["interleave", "anchor", "end", "pool", "all"]
+Placement = Literal["recall", "anchor", "interleave", "end", "pool", "all"]
 Silence = Literal["skip", "read"]
 
 
@@ -64,11 +64,12 @@ def marks(ends: Int[Tensor, "summaries"], count: int, placement: Placement) -> B
             all behind the last one (the mask of gist tokens, Mu et al. 2023). With "anchor" the last of the tokens
             that belong to an SST is the SST (as the anchors of Pang et al. 2024): nothing is read besides the
             speech. "pool" reads the mean of an SST's speech tokens in their place, "all" every speech token; both
-            keep what they read.
+            keep what they read. "recall" marks every token that is read, and then keeps other pairs in every head;
+            see `auricle.summarization.recall`.
     """
     summaries = len(ends)
-    if placement in ("all", "pool"):
-        return torch.ones(count if placement == "all" else summaries, dtype=torch.bool, device=ends.device)
+    if placement in ("all", "recall", "pool"):
+        return torch.ones(summaries if placement == "pool" else count, dtype=torch.bool, device=ends.device)
     if placement == "anchor":
         return ends.new_zeros(count, dtype=torch.bool).index_fill(0, ends - 1, value=True)
     behind = torch.full_like(ends, count) if placement == "end" else ends
@@ -91,7 +92,7 @@ def read(
         placement: see `marks`.
     """
     found = marks(ends, len(speech), placement)
-    if placement == "all":
+    if placement in ("all", "recall"):
         return speech, found
     if placement == "pool":
         return pooled(speech, ends), found

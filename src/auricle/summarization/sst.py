@@ -70,8 +70,8 @@ def new_sst(lm: HuggingFaceSpeechLM, rank: int | None = None, placement: Placeme
     """
     check(lm)
     decoder: Any = lm.model.get_decoder()
-    anchor = placement == "anchor"
-    embedding = torch.zeros(decoder.config.hidden_size) if anchor else lm.embed(lm.answer_ids("")[-1:])[0]
+    none = placement in ("anchor", "recall")
+    embedding = torch.zeros(decoder.config.hidden_size) if none else lm.embed(lm.answer_ids("")[-1:])[0]
     return SST(decoder, embedding, rank)
 
 
@@ -154,11 +154,19 @@ def attentions(decoder: Any) -> list[Any]:  # noqa: ANN401
 
 @dataclass
 class Reader:
-    """A decoder that has SSTs; see `installed`."""
+    """A decoder that has SSTs; see `installed`.
+
+    Attributes:
+        decoder: the decoder.
+        marked: which of the tokens being read have the SSTs' projections.
+        projected: what came out of each projection, until it is taken.
+        queries: of what was read last, before RoPE.
+    """
 
     decoder: Any
     marked: Bool[Tensor, "tokens"] | None = None
     projected: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+    queries: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def read(
         self,
@@ -196,19 +204,17 @@ class Reader:
                 **options,
             )
             states: Tensor = out.last_hidden_state[0]
-            return states, self._pairs()
+            self.queries = self._heads("q_proj").detach()
+            return states, Pairs(self._heads("k_proj"), self._heads("v_proj"))
         finally:
             self.marked = None
             self.projected.clear()
 
-    def _pairs(self) -> Pairs:
-        def stacked(name: str) -> Tensor:
-            layers = [self.projected[layer, name] for layer in range(len(self.decoder.layers))]
-            split = torch.stack(layers).unflatten(-1, (-1, no_pairs(self.decoder).keys.shape[-1]))
-            found: Tensor = split.transpose(1, 2)
-            return found
-
-        return Pairs(stacked("k_proj"), stacked("v_proj"))
+    def _heads(self, name: str) -> Float[Tensor, "layers heads tokens head_dim"]:
+        layers = [self.projected[layer, name] for layer in range(len(self.decoder.layers))]
+        split = torch.stack(layers).unflatten(-1, (-1, no_pairs(self.decoder).keys.shape[-1]))
+        found: Tensor = split.transpose(1, 2)
+        return found
 
 
 @contextmanager

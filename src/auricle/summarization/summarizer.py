@@ -17,7 +17,7 @@ from typing import Any, final
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from auricle.errors import ModelError, OptionError, WeightsError
 from auricle.fingerprint import fingerprint
@@ -28,6 +28,7 @@ from auricle.speech_lm import AudioTokens, Query, SpeechLM, SpeechPrompt
 from auricle.summarization import layout
 from auricle.summarization.intervals import Boundaries, cut
 from auricle.summarization.memory import About, Memory
+from auricle.summarization.recall import most_recalled
 from auricle.summarization.sst import SST, Reader, check, installed, load_sst, new_sst
 
 UNTRAINED = Path("untrained")
@@ -51,7 +52,7 @@ class Summarization:
     compression_ratio: int = 8
     interval: int = INTERVAL
     boundaries: Boundaries = "fixed"
-    placement: layout.Placement = "anchor"
+    placement: layout.Placement = "recall"
     silence: layout.Silence = "skip"
 
     def __post_init__(self) -> None:
@@ -194,7 +195,10 @@ def interval_pairs(
     """
     spoken, ends = options.plan(speech)
     embeds, marked = layout.read(speech[spoken], sst.embedding, ends, options.placement)
-    return reader.read(embeds, past, marked)[1].select(marked)
+    pairs = reader.read(embeds, past, marked)[1]
+    if options.placement == "recall":
+        return most_recalled(reader, embeds, past, pairs, len(ends))
+    return pairs.select(marked)
 
 
 def load(lm: SpeechLM, folder: Path | None = None, options: Summarization | None = None) -> Summarizer:
@@ -203,7 +207,7 @@ def load(lm: SpeechLM, folder: Path | None = None, options: Summarization | None
     Args:
         lm: the Speech LLM.
         folder: what `auricle train compress` wrote; by default, for auricle-mini, the SSTs of this package.
-            `UNTRAINED` are anchors as the LLM itself reads them, of any model.
+            `UNTRAINED` are the LLM's own pairs, of any model.
         options: how it summarizes; by default as the SSTs were trained to.
 
     Raises:
@@ -214,7 +218,10 @@ def load(lm: SpeechLM, folder: Path | None = None, options: Summarization | None
     if not isinstance(lm, HuggingFaceSpeechLM):
         raise ModelError(f"'{lm.name}' cannot summarize; expected a model of transformers.")
     if folder == UNTRAINED:
-        return Summarizer(lm, new_sst(lm, rank=1), options)
+        sst = new_sst(lm, rank=1)
+        for weight in sst.parameters():  # not drawn: a memory is known by the weights that made it
+            nn.init.zeros_(weight)
+        return Summarizer(lm, sst, options)
     if folder is None and type(lm).__name__ != "AuricleMini":
         raise OptionError(
             f"There are no Speech Summarization Tokens for '{lm.name}' in this package; train them with"

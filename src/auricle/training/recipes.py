@@ -76,7 +76,7 @@ class CompressRecipe:
         mixed: False draws one for each recording instead.
         interval: speech tokens of an interval, at most.
         boundaries: "fixed" or "dynamic".
-        placement: of the SSTs in an interval: "interleave", "anchor", "end" or "pool".
+        placement: of the SSTs in an interval: "recall", "anchor", "interleave", "end" or "pool".
         silence: "skip" or "read".
         model: "mini", or what `auricle.load` takes.
         schedule: how long, shared by the phases, and how fast.
