@@ -152,7 +152,7 @@ def test_ssts_are_trained_for_what_was_tuned(tiny_parts, data, tmp_path):
     assert recipe(CompressRecipe, output / "sst" / "compress.json", {}) == given
     lm = loading.load(output / "model")
     sst, trained = load_sst(lm, output / "sst")
-    assert Summarization(**trained) == Summarization(interval=8)
+    assert Summarization(**trained) == Summarization(interval=8, placement="anchor")
     assert sst.rank == 2
     assert any(weight.any() for name, weight in sst.named_parameters() if name.endswith("up.weight"))
     with pytest.raises(TrainingError, match="sst' is trained already; remove it, or give another name"):
@@ -160,7 +160,7 @@ def test_ssts_are_trained_for_what_was_tuned(tiny_parts, data, tmp_path):
 
 
 def test_a_placement_that_is_not_known():
-    with pytest.raises(OptionError, match="placement is 'between'; expected one of interleave, anchor"):
+    with pytest.raises(OptionError, match="placement is 'between'; expected one of recall, anchor"):
         recipe(CompressRecipe, None, {"placement": "between"})
 
 
