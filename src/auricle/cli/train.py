@@ -114,7 +114,9 @@ def compress_command(
     ] = None,
     interval: Annotated[int | None, typer.Option(min=1, help="Speech tokens of an interval, at most.")] = None,
     boundaries: Annotated[str | None, typer.Option(help="fixed or dynamic.")] = None,
-    placement: Annotated[str | None, typer.Option(help="anchor, interleave (the paper's), end or pool.")] = None,
+    placement: Annotated[
+        str | None, typer.Option(help="anchor, interleave (the paper's), recall, end or pool.")
+    ] = None,
     silence: Annotated[str | None, typer.Option(help="skip or read.")] = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,

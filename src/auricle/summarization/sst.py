@@ -63,7 +63,7 @@ def new_sst(lm: HuggingFaceSpeechLM, rank: int | None = None, placement: Placeme
     Args:
         lm: the Speech LLM.
         rank: see `SST`.
-        placement: anchors begin as the speech tokens that they are, others as the token that ends an answer.
+        placement: "anchor" and "recall" begin as the LLM reads speech, others as the token that ends an answer.
 
     Raises:
         ModelError: the Speech LLM cannot summarize.

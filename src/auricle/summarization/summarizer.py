@@ -7,6 +7,9 @@ Memory, question -> SpeechPrompt -> answer
 
 The prompt before the speech and all behind it stay raw. An interval sees that prompt, the SSTs of the intervals
 before it, and itself; what is read later sees the prompt, all SSTs and no speech.
+
+Differs from the paper: by default silence is not read and every head keeps the speech's own pairs that it recalls
+most, which takes no training; `placement="interleave"` and `silence="read"` are the paper's.
 """
 
 from collections.abc import Callable, Sequence
