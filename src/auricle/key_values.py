@@ -61,8 +61,8 @@ class Pairs:
 
 def rotate(
     keys: Float[Tensor, "*heads pairs head_dim"],
-    cos: Float[Tensor, "pairs head_dim"],
-    sin: Float[Tensor, "pairs head_dim"],
+    cos: Float[Tensor, "*any_heads pairs head_dim"],
+    sin: Float[Tensor, "*any_heads pairs head_dim"],
 ) -> Float[Tensor, "*heads pairs head_dim"]:
     """RoPE as Llama and Qwen2 have it: the first half of a head is turned with the second."""
     first, second = keys.chunk(2, -1)

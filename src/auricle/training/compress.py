@@ -6,21 +6,21 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from auricle.key_values import no_pairs
 from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.summarization.intervals import cut
-from auricle.summarization.sst import SST, Reader, installed
-from auricle.summarization.summarizer import Summarization, interval_pairs
+from auricle.summarization.parallel import behind, lay, recalled
+from auricle.summarization.sst import SST
+from auricle.summarization.summarizer import Summarization
 from auricle.training.instruct import said_loss
 from auricle.training.lessons import SPEECH, Example, Lessons, visible
+from auricle.training.lessons import collate as lessons_of
 from auricle.training.loop import Examples, Schedule, fit
 
-SCHEDULE = Schedule(epochs=1.0, learning_rate=1e-3, batch_size=1, accumulation=8)
+SCHEDULE = Schedule(epochs=1.0, learning_rate=1e-3, batch_size=4, accumulation=2)
 CURRICULUM = ((2, 4), (2, 4, 8, 12, 16))
 
 
@@ -73,44 +73,53 @@ class Compressions(Examples[Compression]):
 
 
 def collate(items: list[Compression]) -> dict[str, Any]:
-    """Lessons are read one by one: their intervals need not go with each other."""
-    every = [{**vars(item.example), "ratios": list(item.ratios)} for item in items]
-    return {"lessons": torch.zeros(len(items)), "each": every}
+    """Speech as a list, since recordings are cut before they are padded; the questions about it padded."""
+    examples = [item.example for item in items]
+    trunks = [example.questions == 0 for example in examples]
+    asked = [
+        replace(
+            example,
+            ids=example.ids[~trunk],
+            positions=example.positions[~trunk] - int(trunk.sum()),
+            questions=example.questions[~trunk],
+            answers=example.answers[~trunk],
+            labels=example.labels[~trunk],
+        )
+        for example, trunk in zip(examples, trunks, strict=True)
+    ]
+    batch: dict[str, Any] = dict(lessons_of(asked))
+    batch["prefix"] = examples[0].ids[trunks[0] & (examples[0].ids != SPEECH)]
+    batch["speech"] = [example.speech for example in examples]
+    batch["ratios"] = [list(item.ratios) for item in items]
+    return batch
 
 
 class Compressing(nn.Module):
     """What is trained, the SSTs, in a Speech LLM that is not a part of it."""
 
-    def __init__(self, lm: HuggingFaceSpeechLM, sst: SST, reader: Reader, options: Summarization) -> None:
-        """Takes them; `reader` has the SSTs installed."""
+    def __init__(self, lm: HuggingFaceSpeechLM, sst: SST, options: Summarization) -> None:
+        """Takes them."""
         super().__init__()
         self.sst = sst
-        self._lm, self._reader, self._options = lm, reader, options
+        self._lm, self._options = lm, options
 
     @override
     def forward(self, batch: dict[str, Any]) -> Float[Tensor, ""]:
-        return torch.stack([self._loss(each) for each in batch["each"]]).mean()
-
-    def _loss(self, lesson: dict[str, Any]) -> Float[Tensor, ""]:
         """Of the answers, read behind the SSTs in the place of the speech; gradients reach all intervals."""
-        trunk = lesson["questions"] == 0
-        prefix = lesson["ids"][trunk & (lesson["ids"] != SPEECH)]
-        past = self._reader.read(self._lm.embed(prefix), no_pairs(self._reader.decoder))[1]
-        speech, given = lesson["speech"].to(past.keys), self._options
-        for (start, end), ratio in zip(
-            cut(speech, given.interval, given.boundaries), lesson["ratios"], strict=False
-        ):
-            options = replace(given, compression_ratio=ratio)
-            past += interval_pairs(self._reader, self.sst, speech[start:end], past, options)
-        labels, questions, answers = (lesson[name][None, ~trunk] for name in ("labels", "questions", "answers"))
-        states, _ = self._reader.read(
-            self._lm.embed(lesson["ids"][~trunk]),
-            past,
-            positions=lesson["positions"][~trunk] - int(trunk.sum()),
-            visible=visible(questions, answers)[0],
-        )
-        idle = 0 * self.sst.embedding.sum()  # of no effect: else no gradient where all speech was silence left out
-        return said_loss(self._lm, states[None], labels, questions, answers) + idle
+        decoder, given, prefix = self._lm.model.get_decoder(), self._options, self._lm.embed(batch["prefix"])
+        intervals = [
+            [speech.to(prefix)[start:end] for start, end in cut(speech, given.interval, given.boundaries)]
+            for speech in batch["speech"]
+        ]
+        laid = lay(self.sst, prefix, intervals, batch["ratios"], given)
+        kept = [laid.kept[:, None]] * len(decoder.layers)
+        if given.placement == "recall":
+            kept = recalled(decoder, self.sst, laid)
+        questions, answers = batch["questions"], batch["answers"]
+        embeds, seen = self._lm.embed(batch["ids"]), visible(questions, answers)
+        states = behind(decoder, self.sst, laid, kept, embeds, batch["positions"], seen)
+        idle = 0 * self.sst.embedding.sum()  # of no effect: else no gradient where a placement has no embedding
+        return said_loss(self._lm, states, batch["labels"], questions, answers) + idle
 
 
 def compress(
@@ -140,9 +149,8 @@ def compress(
     """
     shortest = options.interval if options.boundaries == "fixed" else max(1, options.interval // 2)
     phase = replace(schedule, epochs=schedule.epochs / len(curriculum))
-    with installed(lm.model.get_decoder(), sst) as reader:
-        model = Compressing(lm, sst, reader, options)
-        for number, ratios in enumerate(curriculum):
-            given = Compressions(train, ratios, shortest, schedule.seed + number, mixed=mixed)
-            kept = Compressions(validation, ratios, shortest, schedule.seed, mixed=mixed)
-            fit(model, lambda model, batch: model(batch), given, kept, collate, output / f"phase-{number}", phase)
+    model = Compressing(lm, sst, options)
+    for number, ratios in enumerate(curriculum):
+        given = Compressions(train, ratios, shortest, schedule.seed + number, mixed=mixed)
+        kept = Compressions(validation, ratios, shortest, schedule.seed, mixed=mixed)
+        fit(model, lambda model, batch: model(batch), given, kept, collate, output / f"phase-{number}", phase)
