@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from auricle import loading
 from auricle.cli import main
-from auricle.errors import ModelError, OptionError, TrainingError
+from auricle.errors import ModelError, OptionError, TrainingError, WeightsError
 from auricle.models.mini import assembly, wheels
 from auricle.models.mini.adapter import AuricleMini
 from auricle.models.qwen2_audio import Qwen2Audio
@@ -137,6 +137,21 @@ def test_both_stages(tiny_parts, data, tmp_path):
     with pytest.raises(TrainingError, match=r"connector.safetensors' is trained already; .*align'"):
         run_align(data, output, ALIGN)
 
+    (output / "lora").rename(tmp_path / "before")
+    shutil.rmtree(output / "instruct")
+    (output / "instruct.json").unlink()
+    start = replace(INSTRUCT, start=str(tmp_path / "before"), schedule=replace(INSTRUCT.schedule, epochs=0.0))
+    run_instruct(data, output, start, {})
+    again = load_file(output / "lora" / "adapter_model.safetensors")
+    assert all(torch.equal(again[name], weight) for name, weight in weights.items())
+    shutil.rmtree(output / "lora")
+    (output / "instruct.json").unlink()
+    with pytest.raises(WeightsError, match="holds a LoRA of another rank or model"):
+        run_instruct(data, output, replace(start, rank=start.rank + 1), {})
+    (output / "instruct.json").unlink()
+    with pytest.raises(WeightsError, match="holds no LoRA to go on from"):
+        run_instruct(data, output, replace(start, start="nowhere"), {})
+
 
 @peft_warns
 def test_ssts_are_trained_for_what_was_tuned(tiny_parts, data, tmp_path):
@@ -152,7 +167,7 @@ def test_ssts_are_trained_for_what_was_tuned(tiny_parts, data, tmp_path):
     assert recipe(CompressRecipe, output / "sst" / "compress.json", {}) == given
     lm = loading.load(output / "model")
     sst, trained = load_sst(lm, output / "sst")
-    assert Summarization(**trained) == Summarization(interval=8, placement="anchor")
+    assert Summarization(**trained) == Summarization(interval=8)
     assert sst.rank == 2
     assert any(weight.any() for name, weight in sst.named_parameters() if name.endswith("up.weight"))
     with pytest.raises(TrainingError, match="sst' is trained already; remove it, or give another name"):

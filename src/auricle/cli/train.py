@@ -71,6 +71,7 @@ def instruct_command(
     read: Annotated[int | None, typer.Option(min=0, help="Times that each written talk is read.")] = None,
     invented: Annotated[int | None, typer.Option(min=0, help="Talks of the grammar to read besides.")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="Of the LoRA.")] = None,
+    start: Annotated[str | None, typer.Option(help="Folder of a LoRA of this rank to go on from.")] = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
@@ -86,7 +87,7 @@ def instruct_command(
     from auricle.training.stages import run_instruct
 
     given = _given(epochs, learning_rate, batch_size, accumulation, evaluations, patience, seed)
-    given |= {"shards": shards, "read": read, "invented": invented, "rank": rank, "model": model}
+    given |= {"shards": shards, "read": read, "invented": invented, "rank": rank, "start": start, "model": model}
     options = load_options(dtype, None, trust_remote_code)
     run_instruct(data, output, recipe(InstructRecipe, config, given), options)
 
@@ -115,7 +116,7 @@ def compress_command(
     interval: Annotated[int | None, typer.Option(min=1, help="Speech tokens of an interval, at most.")] = None,
     boundaries: Annotated[str | None, typer.Option(help="fixed or dynamic.")] = None,
     placement: Annotated[
-        str | None, typer.Option(help="anchor, interleave (the paper's), recall, end or pool.")
+        str | None, typer.Option(help="recall, anchor, interleave (the paper's), end or pool.")
     ] = None,
     silence: Annotated[str | None, typer.Option(help="skip or read.")] = None,
     epochs: Epochs = None,

@@ -57,7 +57,7 @@ class SST(nn.Module):
         )
 
 
-def new_sst(lm: HuggingFaceSpeechLM, rank: int | None = None, placement: Placement = "anchor") -> SST:
+def new_sst(lm: HuggingFaceSpeechLM, rank: int | None = None, placement: Placement = "recall") -> SST:
     """Untrained SSTs of a Speech LLM.
 
     Args:

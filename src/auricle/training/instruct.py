@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from auricle.asking import encode
-from auricle.errors import ModelError
+from auricle.errors import ModelError, WeightsError
 from auricle.evaluation.run import as_tokens
 from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.speech_lm import AudioTokens
@@ -82,11 +84,18 @@ def read(lm: HuggingFaceSpeechLM, talks: Iterable[Talk], rng: Random | None = No
     ]
 
 
-def adapt(lm: HuggingFaceSpeechLM, rank: int, seed: int) -> PeftModel:
-    """The LLM's layers with a new LoRA on all of their linear ones, of which it alone is trained.
+def adapt(lm: HuggingFaceSpeechLM, rank: int, seed: int, start: str = "") -> PeftModel:
+    """The LLM's layers with a LoRA on all of their linear ones, of which it alone is trained.
+
+    Args:
+        lm: the Speech LLM.
+        rank: of the LoRA.
+        seed: of a new one.
+        start: folder of the LoRA to go on from; empty begins anew.
 
     Raises:
         ModelError: the model has a LoRA already, or attention that takes no mask of ours.
+        WeightsError: there is no LoRA in `start`, or one of another shape.
     """
     torch.manual_seed(seed)
     decoder: Any = lm.model.get_decoder()
@@ -99,7 +108,21 @@ def adapt(lm: HuggingFaceSpeechLM, rank: int, seed: int) -> PeftModel:
     ]
     decoder.name_or_path = decoder.config.name_or_path = ""  # else the LoRA would name a folder of this machine
     tuned: Any = get_peft_model(decoder, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=linears))
+    if start:
+        _go_on(tuned, Path(start))
     return tuned  # type: ignore[no-any-return]
+
+
+def _go_on(tuned: PeftModel, start: Path) -> None:
+    path = start / "adapter_model.safetensors"
+    try:
+        found = load_file(path)
+        wanted = {name: weight.shape for name, weight in get_peft_model_state_dict(tuned).items()}
+        if {name: weight.shape for name, weight in found.items()} != wanted:
+            raise WeightsError(f"'{path}' holds a LoRA of another rank or model; give its rank, or another one.")
+        set_peft_model_state_dict(tuned, found)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"'{path}' holds no LoRA to go on from: {error}") from error
 
 
 def instruct(

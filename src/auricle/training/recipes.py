@@ -44,6 +44,7 @@ class InstructRecipe:
         read: passes over the written talks to read, as a perfect ear would hear them, among what is heard.
         invented: talks of the grammar to read besides.
         rank: of the LoRA on all linear layers.
+        start: folder of a LoRA of this rank to go on from; empty begins anew.
         model: "mini", or what `auricle.load` takes.
         schedule: how long and how fast.
     """
@@ -52,6 +53,7 @@ class InstructRecipe:
     read: int = 1
     invented: int = 0
     rank: int = 32
+    start: str = ""
     model: str = "mini"
     schedule: Schedule = instruct.SCHEDULE
 
@@ -89,7 +91,7 @@ class CompressRecipe:
     mixed: bool = True
     interval: int = INTERVAL
     boundaries: Boundaries = "fixed"
-    placement: Placement = "anchor"
+    placement: Placement = "recall"
     silence: Silence = "skip"
     model: str = "mini"
     schedule: Schedule = compress.SCHEDULE

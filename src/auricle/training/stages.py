@@ -98,7 +98,7 @@ def run_instruct(data: Path, output: Path, given: InstructRecipe, options: Mappi
     begin(output / "instruct.json", asdict(given))
     train, kept = _lessons(lm, data, output, given)
     train += _invented(lm, given)
-    decoder = instruct.adapt(lm, given.rank, given.schedule.seed)
+    decoder = instruct.adapt(lm, given.rank, given.schedule.seed, given.start)
     instruct.instruct(lm, decoder, train, kept, output / "instruct", given.schedule)
     if processes().is_main_process:
         for weight in filter(lambda each: each.requires_grad, decoder.parameters()):
