@@ -17,6 +17,7 @@ from auricle.models.mini import assembly, wheels
 from auricle.models.mini.adapter import AuricleMini
 from auricle.models.mini.processing import AUDIO_TOKEN
 from auricle.models.mini.spelling import SPACE
+from auricle.summarization import asking, summarizer
 from models import checks, tiny_mini
 from models.ct2_writer import as_ct2, write
 
@@ -275,3 +276,17 @@ def test_the_real_weights():
     assert answer.answer
     choices = auricle.ask(lm, waveform, "What is it?", ["Speech", "A fish"], sampling_rate=SAMPLE_RATE)
     assert choices.choice in ("A", "B")
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(not assembly.is_assembled(), reason="auricle-mini is not here; run 'auricle models pull mini'")
+def test_the_ssts_of_the_package():
+    """What a memory of an eighth of the lecture answers, whose question is that of `make demo`."""
+    maker = summarizer.load(auricle.load("mini"))
+    assert maker.options == summarizer.Summarization()
+    assert sum(file.stat().st_size for file in summarizer.PACKAGED.iterdir()) <= 24e6
+    lecture = Path(__file__).parents[3] / "examples" / "lecture.wav"
+    memory = asking.summarize(maker, lecture)
+    question = "By how much did the cycle of the star called Tallow shorten in ten years?"
+    choices = ["Eleven seconds", "Nineteen seconds", "Forty seconds", "Thirty seconds"]
+    assert asking.answer(maker, memory, maker.lm.query(question, choices)).choice == "B"
