@@ -223,6 +223,14 @@ def test_silence_is_not_read_and_gives_its_pairs_to_speech(lm):
     assert len(summarizer.summarize(tokens, options=options)) == 0
 
 
+@pytest.mark.parametrize("name", ["runs/mini/model", "qwen"])
+def test_the_packages_ssts_are_for_its_own_model_alone(name):
+    """Not for one of the same class, whose LLM was trained elsewhere."""
+    other = AuricleMini(tiny_mini.model(), tiny_mini.processor(), name)
+    with pytest.raises(OptionError, match=f"no Speech Summarization Tokens for '{name}' in this package"):
+        load(other)
+
+
 def test_untrained_anchors_are_the_models_own_pairs(lm):
     """Of all tokens of an interval, those that are kept, as a plain forward makes them."""
     tokens, maker = speech(lm, 24), load(lm, UNTRAINED)

@@ -225,7 +225,7 @@ def load(lm: SpeechLM, folder: Path | None = None, options: Summarization | None
         for weight in sst.parameters():  # not drawn: a memory is known by the weights that made it
             nn.init.zeros_(weight)
         return Summarizer(lm, sst, options)
-    if folder is None and type(lm).__name__ != "AuricleMini":
+    if folder is None and lm.name != "auricle-mini":  # nor for one whose LoRA was trained elsewhere
         raise OptionError(
             f"There are no Speech Summarization Tokens for '{lm.name}' in this package; train them with"
             " 'auricle train compress' and give their folder, or give 'untrained' in its place."
