@@ -1,6 +1,8 @@
 """All intervals at once give what reading one after the other gives, with its gradients."""
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 import torch
@@ -9,14 +11,16 @@ from auricle.key_values import no_pairs
 from auricle.models.audio_flamingo3 import AudioFlamingo3
 from auricle.models.mini.adapter import AuricleMini
 from auricle.models.qwen2_audio import Qwen2Audio
+from auricle.models.voxtral import Voxtral
 from auricle.summarization.intervals import cut
 from auricle.summarization.parallel import behind, lay, recalled
 from auricle.summarization.sst import installed, new_sst
 from auricle.summarization.summarizer import Summarization, interval_pairs
 from fakes import random_tokens
-from models import tiny, tiny_mini
+from models import tiny, tiny_mini, tiny_voxtral
 
 MAKE = {
+    "voxtral": lambda: Voxtral(tiny_voxtral.model(), tiny_voxtral.processor(Path(mkdtemp()))),
     "mini": lambda: AuricleMini(tiny_mini.model(), tiny_mini.processor(), "auricle-mini"),
     "qwen2_audio": lambda: Qwen2Audio(*tiny.tiny_qwen2_audio()),
     "audio_flamingo3": lambda: AudioFlamingo3(*tiny.tiny_audio_flamingo3()),
@@ -29,6 +33,7 @@ OPTIONS = [
     Summarization(interval=7, placement="anchor", boundaries="dynamic"),
     Summarization(interval=8, placement="end"),
     Summarization(interval=7, placement="pool"),
+    Summarization(interval=7, placement="all"),
 ]
 
 
@@ -63,8 +68,7 @@ def test_all_intervals_at_once_are_one_after_the_other(lm, options, rank):
     decoder, sst = lm.model.get_decoder(), trained(lm, rank)
     cuts, ratios = recordings(lm, options)
     prefix, asked = lm.embed(torch.tensor([3, 4, 5])), lm.embed(torch.tensor([[6, 7, 8, 9], [9, 6, 3, 1]]))
-    positions, visible = torch.tensor([[0, 1, 2, 2]] * 2), torch.ones(2, 4, 4, dtype=torch.bool).tril()
-    visible[:, 3, 2] = False
+    positions, visible = torch.arange(4).expand(2, -1), torch.ones(2, 4, 4, dtype=torch.bool).tril()
 
     wanted = []
     with installed(decoder, sst) as reader:
@@ -72,7 +76,7 @@ def test_all_intervals_at_once_are_one_after_the_other(lm, options, rank):
             past = reader.read(prefix, no_pairs(decoder))[1]
             for speech, ratio in zip(cuts[number], ratios[number], strict=True):
                 past += interval_pairs(reader, sst, speech, past, replace(options, compression_ratio=ratio))
-            wanted.append(reader.read(asked[number], past, None, positions[number], visible[number])[0])
+            wanted.append(reader.read(asked[number], past)[0])
     goal = torch.randn(torch.stack(wanted).shape)
     (torch.stack(wanted) * goal).sum().backward()
     gradients = {name: weight.grad for name, weight in sst.named_parameters()}

@@ -65,6 +65,24 @@ def test_the_loss_is_that_of_asking_the_memory(lm):
     torch.testing.assert_close(found, torch.stack(losses).mean(), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("placement", ["recall", "interleave"])
+def test_a_padded_batch_gives_the_states_of_each_lesson_alone(lm, placement, monkeypatch):
+    sst, (data, _) = sst_of(lm), lessons(lm)
+    data._lessons[2].tokens.embeds[:] = 0  # nothing is said in it
+    found = []
+    monkeypatch.setattr(compress_module, "said_loss", lambda lm, states, *_: found.append(states) or states.sum())
+    items = [Compressions(data, (2, 4), 8, 0)[i] for i in (2, 0, 3, 1)]
+    asked = [int((item.example.questions > 0).sum()) for item in items]
+    model = Compressing(lm, sst, replace(OPTIONS, placement=placement))
+    with torch.no_grad():
+        for batch in (items, *([item] for item in items)):
+            model(collate(batch))
+    together, *alone = found
+    assert together.shape[1] == max(asked)
+    for states, single, length in zip(together, alone, asked, strict=True):
+        torch.testing.assert_close(states[:length], single[0], atol=2e-4, rtol=2e-4)
+
+
 def test_ratios_are_drawn_for_each_interval_and_epoch(lm):
     data, _ = lessons(lm)
     drawn = Compressions(data, (2, 4, 8), 2, 0)

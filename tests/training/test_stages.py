@@ -145,12 +145,13 @@ def test_both_stages(tiny_parts, data, tmp_path):
     again = load_file(output / "lora" / "adapter_model.safetensors")
     assert all(torch.equal(again[name], weight) for name, weight in weights.items())
     shutil.rmtree(output / "lora")
-    (output / "instruct.json").unlink()
-    with pytest.raises(WeightsError, match="holds a LoRA of another rank or model"):
+    with pytest.raises(WeightsError, match=r"before' has rank 2 and alpha 4; expected 3 and 6"):
         run_instruct(data, output, replace(start, rank=start.rank + 1), {})
-    (output / "instruct.json").unlink()
-    with pytest.raises(WeightsError, match="holds no LoRA to go on from"):
+    with pytest.raises(WeightsError, match="'nowhere' holds no LoRA to go on from"):
         run_instruct(data, output, replace(start, start="nowhere"), {})
+    other = AuricleMini(tiny_mini.model(num_hidden_layers=1), tiny_mini.processor(), "other")
+    with pytest.raises(WeightsError, match="is of another model than other"):
+        instruct.adapt(other, 2, 0, weights)
 
 
 @peft_warns

@@ -71,7 +71,9 @@ def instruct_command(
     read: Annotated[int | None, typer.Option(min=0, help="Times that each written talk is read.")] = None,
     invented: Annotated[int | None, typer.Option(min=0, help="Talks of the grammar to read besides.")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="Of the LoRA.")] = None,
-    start: Annotated[str | None, typer.Option(help="Folder of a LoRA of this rank to go on from.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Folder of a LoRA of this rank to go on from; not OUTPUT/lora.")
+    ] = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,

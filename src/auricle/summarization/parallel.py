@@ -3,11 +3,12 @@
 In every layer an interval sees pairs that earlier intervals have in the same layer, never in a later one. So a
 layer can be applied to all intervals together: every token is a key twice, where it stands in its interval and, if
 it is kept, where it stands in the memory. What comes out is what reading one interval after the other gives, by far
-fewer operations, each on more tokens.
+fewer operations, each on more tokens. Memory grows with the square of what is read of a recording.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -21,7 +22,8 @@ from auricle.summarization import layout
 from auricle.summarization.sst import PROJECTIONS, SST, LowRank
 from auricle.summarization.summarizer import Summarization
 
-Projected = tuple[Tensor, Tensor, Tensor]
+Projected = tuple[Tensor, Tensor, Tensor]  # queries, keys and values, before RoPE or behind it
+Put = tuple[Tensor, Tensor, Tensor]  # keys rotated to their places in the memory, values, and which are kept
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,22 @@ class Laid:
         """Tokens of an interval, with padding."""
         return self.valid.shape[1] // self.counts.shape[1]
 
-    @property
+    @cached_property
     def intervals(self) -> Int[Tensor, "tokens"]:
         """The interval that each token belongs to."""
         return torch.arange(self.valid.shape[1], device=self.valid.device) // self.length
 
-    @property
-    def positions(self) -> Int[Tensor, "batch tokens"]:
-        """Where each token stands when it is read: behind the memory of the intervals before its own."""
-        before = F.pad(self.counts.cumsum(1), (1, 0))
-        return before[:, self.intervals] + self.places
+    @cached_property
+    def before(self) -> Int[Tensor, "batch tokens"]:
+        """How many pairs each token has before its interval; it is read behind them."""
+        return F.pad(self.counts.cumsum(1), (1, 0))[:, self.intervals]
 
     @property
+    def positions(self) -> Int[Tensor, "batch tokens"]:
+        """Where each token stands when it is read."""
+        return self.before + self.places
+
+    @cached_property
     def own(self) -> Bool[Tensor, "batch tokens tokens"]:
         """Whether a token (row) sees another (column) of its interval; padding sees itself."""
         same = self.intervals[:, None] == self.intervals
@@ -89,11 +95,10 @@ def lay(
     for speeches, each in zip(recordings, ratios, strict=True):
         row = [(prefix, ~whole, whole, len(prefix))]
         for speech, ratio in zip(speeches, each, strict=False):
-            spoken = layout.spoken(speech, options.silence)
-            count = min(layout.ssts(len(speech), ratio), int(spoken.sum()))
-            ends = layout.ends(speech[spoken], count, options.placement)
+            spoken, ends = replace(options, compression_ratio=ratio).plan(speech)
             embeds, marked = layout.read(speech[spoken], sst.embedding, ends, options.placement)
-            row.append((embeds, marked, marked & (options.placement != "recall"), count))
+            recall = options.placement == "recall"
+            row.append((embeds, marked, marked & (not recall), len(ends) if recall else int(marked.sum())))
         rows.append(row)
     most, length = max(map(len, rows)), max(len(each[0]) for row in rows for each in row)
     nothing = (prefix[:0], whole[:0], whole[:0], 0)
@@ -135,33 +140,43 @@ def behind(
         positions: of it, the first behind a memory being 0.
         visible: whether one token of it (row) sees another (column).
     """
-    tokens, asked = laid.valid.shape[1], embeds.shape[1]
-    at = torch.cat([laid.positions, laid.counts.sum(1, keepdim=True) + positions], 1)
-    marked = F.pad(laid.marked, (0, asked))
+    tokens, whole = laid.valid.shape[1], laid.counts.sum(1, keepdim=True)
+    at = torch.cat([laid.positions, whole + positions], 1)
+    marked = F.pad(laid.marked, (0, embeds.shape[1]))
+    memory = torch.arange(int(whole.max()), device=embeds.device)
+    speech = torch.cat([laid.own, memory < laid.before[..., None]], 2)
+    answers = torch.cat([visible.new_zeros(*visible.shape[:2], tokens), _upto(memory, whole, visible), visible], 2)
+    seen = torch.cat([F.pad(speech, (0, embeds.shape[1])), answers], 1)[:, None]
     states = torch.cat([laid.embeds, embeds.to(laid.embeds)], 1)
-    earlier = laid.intervals[:, None] > laid.intervals
+    cos, sin = rotation(decoder, states, at)
+    put_cos, put_sin = rotation(decoder, states, memory[None])
     for number, layer in enumerate(decoder.layers):
-        mine = kept[number]
         queries, keys, values = project(layer, sst.layers[number], states, marked)
-        cos, sin = rotation(decoder, keys, at)
-        put_cos, put_sin = rotation(decoder, keys, places_in_memory(mine))
-        speech = torch.cat([laid.own[:, None].expand(-1, mine.shape[1], -1, -1), earlier & mine[:, :, None]], 3)
-        answers = F.pad(mine[:, :, None].expand(-1, -1, asked, -1), (tokens, 0))
-        seen = torch.cat(
-            [
-                F.pad(speech, (0, asked)),
-                torch.cat([answers, visible[:, None].expand(-1, mine.shape[1], -1, -1)], 3),
-            ],
-            2,
-        )
+        put_keys, put_values = (gathered(each[:, :, :tokens], kept[number], len(memory)) for each in (keys, values))
         standing = rotate(keys, cos, sin)
-        put = rotate(keys[:, :, :tokens], put_cos, put_sin)
+        put = rotate(put_keys, put_cos, put_sin)
         every = torch.cat([standing[:, :, :tokens], put, standing[:, :, tokens:]], 2)
-        every_value = torch.cat([values[:, :, :tokens], values], 2)
-        found = attend(rotate(queries, cos, sin), every, every_value, seen)
-        states = onward(layer, states, found)
+        every_value = torch.cat([values[:, :, :tokens], put_values, values[:, :, tokens:]], 2)
+        states = onward(layer, states, attend(rotate(queries, cos, sin), every, every_value, seen))
     final: Tensor = decoder.norm(states[:, tokens:])
     return final
+
+
+def _upto(
+    memory: Int[Tensor, "memory"], whole: Int[Tensor, "batch 1"], visible: Bool[Tensor, "batch asked asked"]
+) -> Bool[Tensor, "batch asked memory"]:
+    """All that a recording's memory holds, for each token that is asked."""
+    return (memory < whole)[:, None].expand(-1, visible.shape[1], -1)
+
+
+def gathered(
+    found: Float[Tensor, "batch kv_heads tokens head_dim"],
+    kept: Bool[Tensor, "batch any_heads tokens"],
+    count: int,
+) -> Float[Tensor, "batch kv_heads count head_dim"]:
+    """What is kept, in order; heads keep equally many of a recording, and behind them what is of no meaning."""
+    order = kept.int().argsort(dim=-1, descending=True, stable=True)[..., :count, None]
+    return found.gather(2, order.expand(-1, found.shape[1], -1, found.shape[3]))
 
 
 @torch.no_grad()
@@ -176,14 +191,14 @@ def recalled(decoder: Any, sst: SST, laid: Laid) -> list[Bool[Tensor, "batch kv_
     for number, layer in enumerate(decoder.layers):
         one = project(layer, sst.layers[number], first, laid.marked)
         two = project(layer, sst.layers[number], second, laid.marked)
-        cos, sin = rotation(decoder, one[1], laid.positions)
-        later_cos, later_sin = rotation(decoder, one[1], again)
+        cos, sin = rotation(decoder, first, laid.positions)
+        later_cos, later_sin = rotation(decoder, first, again)
         standing = (rotate(one[0], cos, sin), rotate(one[1], cos, sin), one[2])
         later = (rotate(two[0], later_cos, later_sin), rotate(two[1], later_cos, later_sin), two[2])
         kept = laid.kept[:, None].repeat(1, one[1].shape[1], 1)
         read, reread = list[Tensor](), list[Tensor]()
         for interval in range(laid.counts.shape[1]):
-            memory = _put(decoder, one[1], one[2], kept, interval * laid.length)
+            memory = _put(decoder, one[1], one[2], kept[:, :, : interval * laid.length])
             found, found_again, looked = _read_twice(laid, interval, standing, later, memory)
             read.append(found)
             reread.append(found_again)
@@ -195,24 +210,20 @@ def recalled(decoder: Any, sst: SST, laid: Laid) -> list[Bool[Tensor, "batch kv_
     return chosen
 
 
-Memory = tuple[Tensor, Tensor, Tensor]  # rotated keys, values, and which of them are kept
-
-
 def _put(
     decoder: Any,  # noqa: ANN401
     keys: Float[Tensor, "batch kv_heads tokens head_dim"],
     values: Float[Tensor, "batch kv_heads tokens head_dim"],
-    kept: Bool[Tensor, "batch kv_heads tokens"],
-    end: int,
-) -> Memory:
-    """The memory of all tokens before `end`."""
-    mine = kept[:, :, :end]
-    cos, sin = rotation(decoder, keys, places_in_memory(mine))
-    return rotate(keys[:, :, :end], cos, sin), values[:, :, :end], mine
+    kept: Bool[Tensor, "batch kv_heads before"],
+) -> Put:
+    """The memory of the first tokens, each where it was."""
+    places, end = (kept.cumsum(2) - 1).clamp(min=0), kept.shape[2]  # of no meaning for those that are not kept
+    cos, sin = rotation(decoder, keys, places)
+    return rotate(keys[:, :, :end], cos, sin), values[:, :, :end], kept
 
 
 def _read_twice(
-    laid: Laid, interval: int, standing: Projected, later: Projected, memory: Memory
+    laid: Laid, interval: int, standing: Projected, later: Projected, memory: Put
 ) -> tuple[Tensor, Tensor, Float[Tensor, "batch kv_heads length"]]:
     """What attention gives in the first and the second reading, and how much the second looks at the first."""
     span = slice(interval * laid.length, (interval + 1) * laid.length)
@@ -227,8 +238,9 @@ def _read_twice(
     seen = torch.cat([remembered, before, own.expand(-1, heads, -1, -1)], 3)
     every = torch.cat([memory[0], keys, keys_again], 2)
     grouped = queries_again.unflatten(1, (heads, -1))
-    scores = (grouped @ every[:, :, None].transpose(-1, -2)).float() / every.shape[-1] ** 0.5
-    share = scores.masked_fill(~seen[:, :, None], -torch.inf).softmax(-1)
+    with torch.autocast(keys.device.type, enabled=False):  # as `auricle.summarization.recall` compares them
+        scores = grouped.float() @ every[:, :, None].float().transpose(-1, -2) / every.shape[-1] ** 0.5
+        share = scores.masked_fill(~seen[:, :, None], -torch.inf).softmax(-1)
     values_seen = torch.cat([memory[1], values, values_again], 2)
     reread = (share.to(values) @ values_seen[:, :, None]).flatten(1, 2)
     at = memory[0].shape[2]
@@ -239,15 +251,10 @@ def _read_twice(
 def _most(
     scores: Float[Tensor, "batch heads tokens"], count: Int[Tensor, "batch 1 1"]
 ) -> Bool[Tensor, "batch heads tokens"]:
-    """The `count` highest of each row."""
+    """The `count` highest of each row, as `recall.most_recalled` chooses them."""
     order = scores.argsort(dim=-1, descending=True, stable=True)
     ranks = torch.arange(scores.shape[-1], device=scores.device).expand_as(order)
     return torch.empty_like(order).scatter_(-1, order, ranks) < count
-
-
-def places_in_memory(kept: Bool[Tensor, "batch heads tokens"]) -> Int[Tensor, "batch heads tokens"]:
-    """Where each kept token stands in the memory; of no meaning for the others."""
-    return (kept.cumsum(2) - 1).clamp(min=0)
 
 
 def rotation(

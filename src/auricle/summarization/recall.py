@@ -44,7 +44,7 @@ def most_recalled(
     """The `count` pairs of each head that are recalled most, in order of time; see `recalled`."""
     if count == len(read):
         return read
-    # Stable, so that silence, whose pairs are alike, is the same choice on every device.
+    # Stable, so that among equals training (`parallel.recalled`) chooses the same.
     order = recalled(reader, embeds, past, read).argsort(dim=-1, descending=True, stable=True)
     best = order[..., :count].sort(-1).values
     at = best[..., None].expand(-1, -1, -1, read.keys.shape[-1])

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - its usual name
 from typing_extensions import override
 
 from auricle.errors import ModelError, WeightsError
@@ -169,12 +168,7 @@ class Reader:
     queries: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def read(
-        self,
-        embeds: Float[Tensor, "tokens dim"],
-        past: Pairs,
-        marked: Bool[Tensor, "tokens"] | None = None,
-        positions: Int[Tensor, "tokens"] | None = None,
-        visible: Bool[Tensor, "tokens tokens"] | None = None,
+        self, embeds: Float[Tensor, "tokens dim"], past: Pairs, marked: Bool[Tensor, "tokens"] | None = None
     ) -> tuple[Float[Tensor, "tokens dim"], Pairs]:
         """Runs the decoder's layers on what follows some pairs.
 
@@ -182,8 +176,6 @@ class Reader:
             embeds: what is read, behind the pairs.
             past: what every token sees besides those before it.
             marked: which of the tokens have the SSTs' projections; None has none.
-            positions: of the tokens, the first behind the pairs being 0; by default 0, 1, 2 ...
-            visible: whether a token (row) sees another (column); by default those before it and itself.
 
         Returns:
             The last layer's states, and the pairs of what was read.
@@ -191,20 +183,16 @@ class Reader:
         if not len(embeds):
             return embeds, no_pairs(self.decoder)
         self.marked = marked
-        at = torch.arange(len(embeds), device=embeds.device) if positions is None else positions
-        options: dict[str, Any] = {}
-        if visible is not None:
-            options["attention_mask"] = F.pad(visible, (len(past), 0), value=True)[None, None]
+        at = torch.arange(len(embeds), device=embeds.device)
         try:
             out = self.decoder(
                 inputs_embeds=embeds[None],
                 position_ids=(len(past) + at)[None],
                 past_key_values=past.cache(self.decoder.rotary_emb),
                 use_cache=True,
-                **options,
             )
             states: Tensor = out.last_hidden_state[0]
-            self.queries = self._heads("q_proj").detach()
+            self.queries = self._heads("q_proj")
             return states, Pairs(self._heads("k_proj"), self._heads("v_proj"))
         finally:
             self.marked = None

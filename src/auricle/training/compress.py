@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
@@ -115,11 +116,11 @@ class Compressing(nn.Module):
         kept = [laid.kept[:, None]] * len(decoder.layers)
         if given.placement == "recall":
             kept = recalled(decoder, self.sst, laid)
+            torch.clear_autocast_cache()  # older releases of torch kept its weights there, cut off from gradients
         questions, answers = batch["questions"], batch["answers"]
         embeds, seen = self._lm.embed(batch["ids"]), visible(questions, answers)
         states = behind(decoder, self.sst, laid, kept, embeds, batch["positions"], seen)
-        idle = 0 * self.sst.embedding.sum()  # of no effect: else no gradient where a placement has no embedding
-        return said_loss(self._lm, states, batch["labels"], questions, answers) + idle
+        return said_loss(self._lm, states, batch["labels"], questions, answers)
 
 
 def compress(

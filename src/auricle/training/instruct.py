@@ -1,6 +1,7 @@
 """Stage two: a LoRA on the LLM learns to read speech tokens, to transcribe them and to answer questions on them."""
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -84,18 +85,18 @@ def read(lm: HuggingFaceSpeechLM, talks: Iterable[Talk], rng: Random | None = No
     ]
 
 
-def adapt(lm: HuggingFaceSpeechLM, rank: int, seed: int, start: str = "") -> PeftModel:
+def adapt(lm: HuggingFaceSpeechLM, rank: int, seed: int, start: Mapping[str, Tensor] | None = None) -> PeftModel:
     """The LLM's layers with a LoRA on all of their linear ones, of which it alone is trained.
 
     Args:
         lm: the Speech LLM.
         rank: of the LoRA.
         seed: of a new one.
-        start: folder of the LoRA to go on from; empty begins anew.
+        start: what `read_lora` read of the one to go on from.
 
     Raises:
         ModelError: the model has a LoRA already, or attention that takes no mask of ours.
-        WeightsError: there is no LoRA in `start`, or one of another shape.
+        WeightsError: `start` is of another model.
     """
     torch.manual_seed(seed)
     decoder: Any = lm.model.get_decoder()
@@ -108,21 +109,31 @@ def adapt(lm: HuggingFaceSpeechLM, rank: int, seed: int, start: str = "") -> Pef
     ]
     decoder.name_or_path = decoder.config.name_or_path = ""  # else the LoRA would name a folder of this machine
     tuned: Any = get_peft_model(decoder, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=linears))
-    if start:
-        _go_on(tuned, Path(start))
+    if start is not None:
+        wanted = {name: weight.shape for name, weight in get_peft_model_state_dict(tuned).items()}
+        if {name: weight.shape for name, weight in start.items()} != wanted:
+            raise WeightsError(f"The LoRA to go on from is of another model than {lm.name}.")
+        set_peft_model_state_dict(tuned, dict(start))
     return tuned  # type: ignore[no-any-return]
 
 
-def _go_on(tuned: PeftModel, start: Path) -> None:
-    path = start / "adapter_model.safetensors"
+def read_lora(folder: Path, rank: int) -> dict[str, Tensor]:
+    """The weights of a LoRA that `auricle train instruct` wrote, to go on from.
+
+    Raises:
+        WeightsError: there is none in the folder, or one of another rank or scale.
+    """
     try:
-        found = load_file(path)
-        wanted = {name: weight.shape for name, weight in get_peft_model_state_dict(tuned).items()}
-        if {name: weight.shape for name, weight in found.items()} != wanted:
-            raise WeightsError(f"'{path}' holds a LoRA of another rank or model; give its rank, or another one.")
-        set_peft_model_state_dict(tuned, found)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"'{path}' holds no LoRA to go on from: {error}") from error
+        about = json.loads((folder / "adapter_config.json").read_text())
+        found = load_file(folder / "adapter_model.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise WeightsError(f"'{folder}' holds no LoRA to go on from: {error}") from error
+    given = (about.get("r"), about.get("lora_alpha"), about.get("use_rslora", False))
+    if given != (rank, 2 * rank, False):
+        raise WeightsError(
+            f"The LoRA in '{folder}' has rank {given[0]} and alpha {given[1]}; expected {rank} and {2 * rank}."
+        )
+    return found
 
 
 def instruct(

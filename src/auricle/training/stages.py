@@ -91,14 +91,16 @@ def run_instruct(data: Path, output: Path, given: InstructRecipe, options: Mappi
         TrainingError: it is trained already, began otherwise, there are no recordings, or auricle-mini has no
             connector.
         ModelError: the model is not one of transformers', or cannot be given a LoRA.
+        WeightsError: there is no such LoRA to go on from.
     """
     _refuse(output / "lora", "instruct")
+    start = instruct.read_lora(Path(given.start), given.rank) if given.start else None
     lm = _speech_lm(given.model, output, options)
     lm.model.to(processes().device)
     begin(output / "instruct.json", asdict(given))
     train, kept = _lessons(lm, data, output, given)
     train += _invented(lm, given)
-    decoder = instruct.adapt(lm, given.rank, given.schedule.seed, given.start)
+    decoder = instruct.adapt(lm, given.rank, given.schedule.seed, start)
     instruct.instruct(lm, decoder, train, kept, output / "instruct", given.schedule)
     if processes().is_main_process:
         for weight in filter(lambda each: each.requires_grad, decoder.parameters()):
