@@ -1,30 +1,18 @@
 """All intervals at once give what reading one after the other gives, with its gradients."""
 
 from dataclasses import replace
-from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 import torch
 
 from auricle.key_values import no_pairs
-from auricle.models.audio_flamingo3 import AudioFlamingo3
-from auricle.models.mini.adapter import AuricleMini
-from auricle.models.qwen2_audio import Qwen2Audio
-from auricle.models.voxtral import Voxtral
 from auricle.summarization.intervals import cut
 from auricle.summarization.parallel import behind, lay, recalled
-from auricle.summarization.sst import installed, new_sst
+from auricle.summarization.sst import installed
 from auricle.summarization.summarizer import Summarization, interval_pairs
 from fakes import random_tokens
-from models import tiny, tiny_mini, tiny_voxtral
+from summarizing import MAKE, drawn_sst
 
-MAKE = {
-    "voxtral": lambda: Voxtral(tiny_voxtral.model(), tiny_voxtral.processor(Path(mkdtemp()))),
-    "mini": lambda: AuricleMini(tiny_mini.model(), tiny_mini.processor(), "auricle-mini"),
-    "qwen2_audio": lambda: Qwen2Audio(*tiny.tiny_qwen2_audio()),
-    "audio_flamingo3": lambda: AudioFlamingo3(*tiny.tiny_audio_flamingo3()),
-}
 OPTIONS = [
     Summarization(interval=7, placement="recall"),
     Summarization(interval=9, placement="recall", silence="read", boundaries="dynamic"),
@@ -42,15 +30,6 @@ def lm(request):
     return MAKE[request.param]()
 
 
-def trained(lm, rank):
-    torch.manual_seed(0)
-    sst = new_sst(lm, rank)
-    with torch.no_grad():
-        for weight in sst.parameters():
-            weight.add_(0.2 * torch.randn_like(weight))
-    return sst
-
-
 def recordings(lm, options):
     """Two of other lengths, with silence, one interval of the first being silent; and a ratio for each interval."""
     dim = lm.embed(torch.tensor([1])).shape[1]
@@ -65,7 +44,7 @@ def recordings(lm, options):
 @pytest.mark.parametrize("rank", [None, 2])
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda each: f"{each.placement}-{each.silence}-{each.boundaries}")
 def test_all_intervals_at_once_are_one_after_the_other(lm, options, rank):
-    decoder, sst = lm.model.get_decoder(), trained(lm, rank)
+    decoder, sst = lm.model.get_decoder(), drawn_sst(lm, rank, 0.2)
     cuts, ratios = recordings(lm, options)
     prefix, asked = lm.embed(torch.tensor([3, 4, 5])), lm.embed(torch.tensor([[6, 7, 8, 9], [9, 6, 3, 1]]))
     positions, visible = torch.arange(4).expand(2, -1), torch.ones(2, 4, 4, dtype=torch.bool).tril()

@@ -1,8 +1,6 @@
 """Summarizing: proofs against plain forwards, and against one forward with all rules of who sees whom by hand."""
 
 from dataclasses import replace
-from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 import torch
@@ -10,26 +8,18 @@ from torch import nn
 
 from auricle.errors import ModelError, OptionError
 from auricle.key_values import no_pairs
-from auricle.models.audio_flamingo3 import AudioFlamingo3
 from auricle.models.granite_speech import GraniteSpeech
 from auricle.models.mini.adapter import AuricleMini
 from auricle.models.phi4_multimodal import Phi4Multimodal
 from auricle.models.qwen2_5_omni import Qwen25Omni
-from auricle.models.qwen2_audio import Qwen2Audio
-from auricle.models.voxtral import Voxtral
 from auricle.summarization import layout
 from auricle.summarization.intervals import cut
 from auricle.summarization.sst import PROJECTIONS, SST, attentions, installed, new_sst
 from auricle.summarization.summarizer import UNTRAINED, Summarization, Summarizer, interval_pairs, load
 from fakes import random_tokens
-from models import tiny, tiny_granite, tiny_mini, tiny_omni, tiny_phi4, tiny_voxtral
+from models import tiny_granite, tiny_mini, tiny_omni, tiny_phi4
+from summarizing import MAKE
 
-MAKE = {
-    "mini": lambda: AuricleMini(tiny_mini.model(), tiny_mini.processor(), "auricle-mini"),
-    "qwen2_audio": lambda: Qwen2Audio(*tiny.tiny_qwen2_audio()),
-    "voxtral": lambda: Voxtral(tiny_voxtral.model(), tiny_voxtral.processor(Path(mkdtemp()))),
-    "audio_flamingo3": lambda: AudioFlamingo3(*tiny.tiny_audio_flamingo3()),
-}
 OPTIONS = [
     Summarization(2, 6, placement="interleave"),
     Summarization(3, 7, placement="interleave"),

@@ -15,6 +15,7 @@ from auricle.training.lessons import Asked, Lesson, Lessons
 from auricle.training.loop import Schedule
 from fakes import random_tokens
 from models import tiny_mini
+from summarizing import drawn_sst
 
 ASKED = (Asked("Where?", "the harbor", ("a boat", "a lamp")), Asked("Who?", "anna"))
 OPTIONS = Summarization(1, 8)
@@ -33,19 +34,10 @@ def lessons(lm, count=4):
     return Lessons(lm, made, 0, vary=False), made
 
 
-def sst_of(lm, rank=None):
-    torch.manual_seed(0)
-    sst = new_sst(lm, rank)
-    with torch.no_grad():
-        for weight in sst.parameters():
-            weight.add_(0.1 * torch.randn_like(weight))
-    return sst
-
-
 @torch.no_grad()
 def test_the_loss_is_that_of_asking_the_memory(lm):
     """For one ratio a recording, which the summarizer can do."""
-    sst, (data, made) = sst_of(lm), lessons(lm)
+    sst, (data, made) = drawn_sst(lm), lessons(lm)
     each = [collate([Compressions(data, (4,), 8, 0)[i]]) for i in range(4)]
     found = torch.stack([Compressing(lm, sst, OPTIONS)(batch) for batch in each]).mean()
     summarizer, losses = Summarizer(lm, sst, replace(OPTIONS, compression_ratio=4)), []
@@ -67,7 +59,7 @@ def test_the_loss_is_that_of_asking_the_memory(lm):
 
 @pytest.mark.parametrize("placement", ["recall", "interleave"])
 def test_a_padded_batch_gives_the_states_of_each_lesson_alone(lm, placement, monkeypatch):
-    sst, (data, _) = sst_of(lm), lessons(lm)
+    sst, (data, _) = drawn_sst(lm), lessons(lm)
     data._lessons[2].tokens.embeds[:] = 0  # nothing is said in it
     found = []
     monkeypatch.setattr(compress_module, "said_loss", lambda lm, states, *_: found.append(states) or states.sum())
@@ -123,7 +115,7 @@ def test_ssts_learn_phase_by_phase_and_nothing_else_does(lm, tmp_path, rank, mon
 
 @pytest.mark.parametrize("rank", [None, 2])
 def test_ssts_are_saved_and_loaded(lm, tmp_path, rank):
-    sst = sst_of(lm, rank).bfloat16().float()
+    sst = drawn_sst(lm, rank).bfloat16().float()
     save_sst(sst, tmp_path, OPTIONS)
     found, trained = load_sst(lm, tmp_path)
     assert Summarization(**trained) == OPTIONS

@@ -140,13 +140,13 @@ def behind(
         positions: of it, the first behind a memory being 0.
         visible: whether one token of it (row) sees another (column).
     """
-    tokens, whole = laid.valid.shape[1], laid.counts.sum(1, keepdim=True)
+    tokens, asked, whole = laid.valid.shape[1], embeds.shape[1], laid.counts.sum(1, keepdim=True)
     at = torch.cat([laid.positions, whole + positions], 1)
-    marked = F.pad(laid.marked, (0, embeds.shape[1]))
+    marked = F.pad(laid.marked, (0, asked))
     memory = torch.arange(int(whole.max()), device=embeds.device)
-    speech = torch.cat([laid.own, memory < laid.before[..., None]], 2)
-    answers = torch.cat([visible.new_zeros(*visible.shape[:2], tokens), _upto(memory, whole, visible), visible], 2)
-    seen = torch.cat([F.pad(speech, (0, embeds.shape[1])), answers], 1)[:, None]
+    remembered = memory < torch.cat([laid.before, whole.expand(-1, asked)], 1)[..., None]
+    speech, answers = F.pad(laid.own, (0, 0, 0, asked)), F.pad(visible, (0, 0, tokens, 0))
+    seen = torch.cat([speech, remembered, answers], 2)[:, None]
     states = torch.cat([laid.embeds, embeds.to(laid.embeds)], 1)
     cos, sin = rotation(decoder, states, at)
     put_cos, put_sin = rotation(decoder, states, memory[None])
@@ -160,13 +160,6 @@ def behind(
         states = onward(layer, states, attend(rotate(queries, cos, sin), every, every_value, seen))
     final: Tensor = decoder.norm(states[:, tokens:])
     return final
-
-
-def _upto(
-    memory: Int[Tensor, "memory"], whole: Int[Tensor, "batch 1"], visible: Bool[Tensor, "batch asked asked"]
-) -> Bool[Tensor, "batch asked memory"]:
-    """All that a recording's memory holds, for each token that is asked."""
-    return (memory < whole)[:, None].expand(-1, visible.shape[1], -1)
 
 
 def gathered(
