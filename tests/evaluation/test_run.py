@@ -104,6 +104,18 @@ def test_methods_that_summarize(tmp_path):
         asked(tmp_path / "c", lm, plan, Noises(1))
 
 
+def test_intervals_are_cut_as_the_method_says(tmp_path):
+    lm = AuricleMini(tiny_mini.model(), tiny_mini.processor(), "auricle-mini")
+    maker = Summarizer(lm, new_sst(lm), Summarization(interval=100, silence="read"))
+    plan = Plan(summarizations([8], boundaries=("fixed", "dynamic")))
+    records = {each.method: each for each in asked(tmp_path, lm, plan, Noises(1), summarizer=maker)}
+    tokens = encode(lm, noise(40), SAMPLE_RATE).tokens
+    for boundaries in ("fixed", "dynamic"):
+        memory = maker.summarize(tokens, options=replace(maker.at(8), boundaries=boundaries))
+        assert records[f"speech-xl 8 {boundaries}"].kept_tokens == len(memory)
+    assert records["speech-xl 8 fixed"].loglikelihoods != records["speech-xl 8 dynamic"].loglikelihoods
+
+
 def test_the_scores_are_those_of_auricle_ask(tmp_path):
     from auricle.asking import answer
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from auricle.cli.memory import Ratios, Sst
+from auricle.cli.memory import BoundariesName, Ratios, Sst
 from auricle.cli.options import Device, Dtype, Json, Model, TrustRemoteCode, check_model, load_options
 
 evaluation_app = typer.Typer()
@@ -41,6 +41,10 @@ def eval_command(
     summarize: Ratios = None,
     compose: Annotated[bool, typer.Option("--compose", help="Also summarize what each pruner leaves.")] = False,
     sst: Sst = None,
+    boundaries: Annotated[
+        list[BoundariesName] | None,
+        typer.Option(help="Of Speech-XL's intervals; give both to compare; as trained by default."),
+    ] = None,
     protocol: Annotated[
         ProtocolName, typer.Option(help="Likelihood of every choice, or a generated letter.")
     ] = ProtocolName.loglikelihood,
@@ -80,7 +84,9 @@ def eval_command(
     total = 1 + sum(1 for _ in islice(samples, None if limit is None else limit - 1))
     default = () if summarize else ("speechprune",)
     chosen = methods(pruner or default, pruning_rate or [0.6], seed)
-    chosen += summarizations(summarize or (), chosen if compose else ())
+    chosen += summarizations(
+        summarize or (), chosen if compose else (), tuple(each.value for each in boundaries or ())
+    )
     if baselines:
         known = {method.name for method in chosen}
         there = [each for each in all_baselines() if each.reads != "transcript" or first.transcript]

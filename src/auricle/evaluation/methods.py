@@ -7,6 +7,7 @@ from typing import Literal
 from auricle import registry
 from auricle.pruning.base import Pruner
 from auricle.summarization.asking import NAME
+from auricle.summarization.intervals import Boundaries
 
 Reads = Literal["speech", "transcript", "nothing"]
 
@@ -22,12 +23,14 @@ class Method:
         pruner: for speech.
         compression_ratio: of a summarization of the speech that the pruner leaves, or of all if there is none; the
             LLM reads its memory.
+        boundaries: of the summarization's intervals; None: as its SSTs were trained.
     """
 
     name: str
     reads: Reads = "speech"
     pruner: Pruner | None = None
     compression_ratio: int | None = None
+    boundaries: Boundaries | None = None
 
     @property
     def pruning_rate(self) -> float | None:
@@ -62,12 +65,23 @@ def methods(pruners: Sequence[str], rates: Sequence[float], seed: int = 0) -> tu
     return tuple(found.values())
 
 
-def summarizations(ratios: Sequence[int], pruned: Sequence[Method] = ()) -> tuple[Method, ...]:
-    """Speech-XL at every ratio, of all speech and of what each of the pruned methods leaves."""
-    alone = [Method(f"{NAME} {ratio}", compression_ratio=ratio) for ratio in ratios]
-    after = [
-        Method(f"{method.name} + {NAME} {ratio}", pruner=method.pruner, compression_ratio=ratio)
-        for method in pruned
-        for ratio in ratios
-    ]
-    return (*alone, *after)
+def summarizations(
+    ratios: Sequence[int], pruned: Sequence[Method] = (), boundaries: Sequence[Boundaries] = ()
+) -> tuple[Method, ...]:
+    """Speech-XL at every ratio, of all speech and of what each of the pruned methods leaves.
+
+    Args:
+        ratios: speech tokens per SST.
+        pruned: methods whose speech is summarized, too.
+        boundaries: ways to cut intervals, which are all tried and named; none: as the SSTs were trained.
+    """
+    found = []
+    for before in (None, *pruned):
+        for ratio in ratios:
+            for cut in boundaries or (None,):
+                name = f"{NAME} {ratio}{f' {cut}' if cut else ''}"
+                whole = f"{before.name} + {name}" if before else name
+                found.append(
+                    Method(whole, pruner=before.pruner if before else None, compression_ratio=ratio, boundaries=cut)
+                )
+    return tuple(found)
