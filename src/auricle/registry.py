@@ -35,6 +35,8 @@ BENCHMARKS: Mapping[str, str] = {
     "spiral": "auricle.benchmarks.spiral:Spiral",
     "dream-tts": "auricle.benchmarks.audio_llms:DreamTTS",
     "cn-college-listen": "auricle.benchmarks.audio_llms:CNCollegeListen",
+    "longspeech": "auricle.benchmarks.longspeech:LongSpeech",
+    "audiomarathon": "auricle.benchmarks.audiomarathon:AudioMarathon",
     "jsonl": "auricle.benchmarks.jsonl:Jsonl",
 }
 

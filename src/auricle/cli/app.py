@@ -9,7 +9,7 @@ import typer
 
 from auricle.audio import SAMPLE_RATE
 from auricle.audio import load as load_audio
-from auricle.cli.evaluate import evaluation_app
+from auricle.cli.evaluate import benchmarks_app, evaluation_app
 from auricle.cli.memory import Ratios, Sst, ask_memory, load_summarizer, memory_app
 from auricle.cli.models import models_app
 from auricle.cli.options import (
@@ -38,6 +38,7 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 app.add_typer(memory_app)
 app.add_typer(evaluation_app)
+app.add_typer(benchmarks_app, name="benchmarks", help="List the benchmarks, or build a small set like one.")
 app.add_typer(reproduce_app, name="reproduce", help="The SpeechPrune paper's tables and figures.")
 app.add_typer(spiral_app, name="spiral", help="Build a benchmark like SPIRAL.")
 app.add_typer(train_app, name="train", help="Train auricle-mini.")

@@ -1,9 +1,8 @@
-"""`auricle eval`, `score`, `report`: answers into a log, a log into figures, logs into a page."""
+"""`auricle eval`, `judge`, `score`, `report`, `benchmarks`: answers into a log, a log into figures and pages."""
 
 import json
 from dataclasses import asdict
 from enum import StrEnum
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,8 +10,10 @@ import typer
 
 from auricle.cli.memory import BoundariesName, Ratios, Sst
 from auricle.cli.options import Device, Dtype, Json, Model, TrustRemoteCode, check_model, load_options
+from auricle.cli.spiral import Endpoint, KeyVariable, LlmDevice, Local, Retries, Timeout
 
 evaluation_app = typer.Typer()
+benchmarks_app = typer.Typer()
 
 
 class ProtocolName(StrEnum):
@@ -22,6 +23,10 @@ class ProtocolName(StrEnum):
     generate = "generate"
 
 
+AsPublished = Annotated[
+    bool,
+    typer.Option("--as-published", help="Figures as the benchmark's own scripts have them, where they differ."),
+]
 Runs = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of 'auricle eval --output'.")]
 
 
@@ -51,7 +56,13 @@ def eval_command(
     permute: Annotated[
         int, typer.Option(min=0, help="In how many orders choices are listed; 0: as published, 4: all letters.")
     ] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask the first samples only.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Of a benchmark that has several; give several; all by default.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask the first samples only, of each task.")] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Where open answers end; by default where the benchmark says.")
+    ] = None,
     longer_than: Annotated[
         float | None, typer.Option(help="Seconds; leave shorter recordings out (dream-tts, cn-college-listen).")
     ] = None,
@@ -63,6 +74,7 @@ def eval_command(
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
+    as_published: AsPublished = False,
     as_json: Json = False,
 ) -> None:
     """Ask a model every question of a benchmark, by several methods; each recording is encoded once."""
@@ -72,16 +84,16 @@ def eval_command(
     from auricle.evaluation.launch import Job, launch
     from auricle.evaluation.methods import baselines as all_baselines
     from auricle.evaluation.methods import methods, summarizations
-    from auricle.evaluation.run import Plan
+    from auricle.evaluation.run import Plan, limited
 
     check_model(model)
-    options: dict[str, Any] = {"data": data, "longer_than": longer_than}
+    options: dict[str, Any] = {"data": data, "longer_than": longer_than, "tasks": tuple(task) if task else None}
     options = {name: value for name, value in options.items() if value is not None}
-    samples = registry.benchmark(benchmark, **options).samples()
+    samples = limited(registry.benchmark(benchmark, **options).samples(), limit)
     first = next(samples, None)
     if first is None:
         raise DataError(f"The benchmark '{benchmark}' has no samples with these options; look at --data.")
-    total = 1 + sum(1 for _ in islice(samples, None if limit is None else limit - 1))
+    total = 1 + sum(1 for _ in samples)
     default = () if summarize else ("speechprune",)
     chosen = methods(pruner or default, pruning_rate or [0.6], seed)
     chosen += summarizations(
@@ -91,50 +103,103 @@ def eval_command(
         known = {method.name for method in chosen}
         there = [each for each in all_baselines() if each.reads != "transcript" or first.transcript]
         chosen = (*(each for each in there if each.name not in known), *chosen)
-    plan = Plan(chosen, protocol.value, permute, seed, limit)
+    plan = Plan(chosen, protocol.value, permute, seed, limit, max_new_tokens)
     with show.progress("Asking") as listen:
         launch(
             Job(model, benchmark, plan, output, load_options(dtype, device, trust_remote_code), options, sst),
             processes,
             lambda done: listen(done, total),
         )
-    _show(output, as_json)
+    _show(output, as_published, as_json)
 
 
 @evaluation_app.command("score")
-def score_command(folder: Annotated[Path, typer.Argument(metavar="DIR")], as_json: Json = False) -> None:
+def score_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    as_published: AsPublished = False,
+    as_json: Json = False,
+) -> None:
     """Score the log of an evaluation again, without a model."""
-    _show(folder, as_json)
+    _show(folder, as_published, as_json)
+
+
+@evaluation_app.command("judge")
+def judge_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of 'auricle eval --output'.")],
+    *,
+    llm: Annotated[str, typer.Option(help="The judge, as the endpoint names it; a folder or hub id with --local.")],
+    endpoint: Endpoint = None,
+    api_key_variable: KeyVariable = "OPENAI_API_KEY",
+    local: Local = False,
+    device: LlmDevice = "cpu",
+    concurrency: Annotated[int, typer.Option(min=1, help="Answers that are judged at a time.")] = 4,
+    timeout: Timeout = 120.0,
+    retries: Retries = 5,
+    as_json: Json = False,
+) -> None:
+    """Have a language model judge the answers that need it (LongSpeech's Temporal_Relative_QA)."""
+    from auricle.cli import show
+    from auricle.evaluation.judge import judge
+    from auricle.spiral.chat import Chat, EndpointChat, LocalChat
+
+    chat: Chat = EndpointChat(llm, endpoint, api_key_variable, 0.0, timeout, retries)
+    if local:
+        chat = LocalChat(llm, device, max_new_tokens=8, temperature=0.0)
+    with show.progress("Judging") as listen:
+        judged, every = judge(folder, chat, llm, concurrency, listen)
+    if judged < every:
+        typer.echo(f"The judge gave no verdict on {every - judged} of {every} answers; try again.", err=True)
+    _show(folder, False, as_json)
 
 
 @evaluation_app.command("report")
 def report_command(
     folders: Runs,
     output: Annotated[Path, typer.Option(help="Folder for report.html and report.md.")] = Path("report"),
+    as_published: AsPublished = False,
 ) -> None:
     """Make one page, and Markdown, of the logs of several evaluations."""
     from auricle.evaluation.report import write
 
-    write(folders, output)
+    write(folders, output, as_published)
     typer.echo(f"{output / 'report.html'}\n{output / 'report.md'}")
 
 
-@evaluation_app.command("benchmarks")
-def benchmarks_command() -> None:
+@benchmarks_app.callback(invoke_without_command=True)
+def benchmarks_command(context: typer.Context) -> None:
     """List the benchmarks."""
     from auricle import registry
     from auricle.cli import show
 
-    show.pruners({name: registry.benchmark_class(name) for name in registry.benchmark_names()})
+    if context.invoked_subcommand is None:
+        show.pruners({name: registry.benchmark_class(name) for name in registry.benchmark_names()})
 
 
-def _show(folder: Path, as_json: bool) -> None:
+@benchmarks_app.command("fixture")
+def fixture_command(
+    name: Annotated[str, typer.Argument(metavar="BENCHMARK", help="longspeech or audiomarathon.")],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the set.")],
+    samples: Annotated[int, typer.Option(min=2, help="Of every task.")] = 8,
+    scale: Annotated[float, typer.Option(help="Of the published durations.")] = 1.0,
+) -> None:
+    """Build a small set in a benchmark's published layout, which tests the harness and is not the benchmark."""
+    from auricle.benchmarks.fixtures import build
+    from auricle.cli import show
+
+    with show.progress("Building") as listen:
+        build(name, output, samples, scale, listen)
+    typer.echo(f"Ask it with: auricle eval {name} --data {output} --output runs/{name}")
+
+
+def _show(folder: Path, as_published: bool, as_json: bool) -> None:
     from auricle.evaluation.metrics import by_method
     from auricle.evaluation.report import markdown, result, section
+    from auricle.evaluation.task_tables import as_rows
 
-    scored = result(folder)
+    scored = result(folder, as_published)
     if as_json:
-        rows = [asdict(row) for row in scored.rows]
+        rows = [asdict(row) for row in scored.rows] if scored.tasks is None else list(as_rows(scored.tasks))
         counts = {name: len(those) for name, those in by_method(scored.records).items()}
         typer.echo(json.dumps({"run": asdict(scored.run), "answers": counts, "rows": rows}, allow_nan=False))
     else:

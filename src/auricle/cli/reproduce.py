@@ -11,7 +11,7 @@ from auricle.cli.options import Device, Dtype, Model, TrustRemoteCode, check_mod
 
 if TYPE_CHECKING:
     from auricle.evaluation.methods import Method
-    from auricle.evaluation.report import Table
+    from auricle.evaluation.table import Table
     from auricle.profiling import Row
 
 reproduce_app = typer.Typer(no_args_is_help=True)

@@ -106,8 +106,9 @@ def work(job: Job, part: int, parts: int, on_sample: Progress | None = None) -> 
         protocol=job.plan.protocol,
         permute=job.plan.permute,
         seed=job.plan.seed,
-        options={name: str(value) for name, value in job.benchmark_options.items() if name != "data"},
+        options=_options(job),
         weights=_weights(lm) + (f", SSTs of {job.sst}" if job.sst else ""),
+        note=benchmark.note,
     )
     done = 0
 
@@ -124,6 +125,13 @@ def work(job: Job, part: int, parts: int, on_sample: Progress | None = None) -> 
 
     with Log(job.folder, run, part) as log:
         evaluate(lm, benchmark, job.plan, log, part=part, parts=parts, summarizer=summarizer, on_sample=count)
+
+
+def _options(job: Job) -> dict[str, str]:
+    """What a log is held to; data has its own field, and further tasks may be asked later."""
+    options = {name: str(value) for name, value in job.benchmark_options.items() if name not in ("data", "tasks")}
+    most = job.plan.max_new_tokens
+    return options if most is None else options | {"max_new_tokens": str(most)}
 
 
 def _listen_to(stop: Event) -> None:

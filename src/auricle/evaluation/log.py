@@ -32,6 +32,7 @@ class Run:
         seed: of the orders, and of methods that draw at random.
         options: further options of the benchmark.
         weights: which of the model's weights answered, and in which number format; "" where it does not say.
+        note: what every report has to say about the data.
         version: of this format.
     """
 
@@ -43,6 +44,7 @@ class Run:
     seed: int = 0
     options: Mapping[str, str] = field(default_factory=dict)
     weights: str = ""
+    note: str = ""
     version: int = VERSION
 
 
@@ -54,10 +56,14 @@ class Record:
         sample: its id.
         recording: the cluster it belongs to.
         method: what was read (`Method.name`).
-        choices: in the published order.
-        correct: index of the right one.
+        choices: in the published order; none for an open question.
+        correct: index of the right one; -1 for an open question.
         order: in which the choices were listed: `order[0]` is the index of the choice called A.
         answer: what was generated; "" by log-likelihood.
+        task: of a benchmark that has several.
+        question: what was asked, if it was open.
+        reference: what an open answer is scored against.
+        verdict: of a judge (`auricle.evaluation.judge`), which keeps its verdicts beside the log.
         loglikelihoods: of every choice, in the published order, in nats.
         prior: the same without speech.
         pruning_rate: of the method, where it has one.
@@ -87,6 +93,10 @@ class Record:
     seconds: Mapping[str, float] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
+    task: str = ""
+    question: str = ""
+    reference: str = ""
+    verdict: str = ""
 
     @property
     def key(self) -> Key:
@@ -113,7 +123,7 @@ class Log:
         path = folder / f"log-{part}.jsonl"
         self._file = path.open("a", encoding="utf-8")
         _lock(self._file, path)
-        _cut_torn_line(path)
+        cut_torn_line(path)
         # What could not be answered is tried again: the recording may be there now.
         self.done = {record.key for record in read(folder) if not record.error}
 
@@ -209,7 +219,8 @@ def _lock(file: TextIO, path: Path) -> None:
         raise OptionError(f"Another process writes '{path}'; wait for it, or name another folder.") from error
 
 
-def _cut_torn_line(path: Path) -> None:
+def cut_torn_line(path: Path) -> None:
+    """Removes what stands behind the last line break of a file, if there is one."""
     if path.exists():
         content = path.read_bytes()
         whole = content.rfind(b"\n") + 1

@@ -204,7 +204,7 @@ def _estimate(clusters: Sequence[Sequence[float]], lowest: float, exact: bool = 
     mean = float(sums.sum() / counts.sum())
     samples, recordings = int(counts.sum()), len(clusters)
     if np.ptp(sums / counts) == 0:
-        low, high = (mean, mean) if exact else _alike(mean, recordings, lowest)
+        low, high = (mean, mean) if exact else alike(mean, recordings, lowest)
         return Estimate(mean, low, high, samples, recordings)
     found = stats.bootstrap(
         (sums, counts),
@@ -219,7 +219,7 @@ def _estimate(clusters: Sequence[Sequence[float]], lowest: float, exact: bool = 
     return Estimate(mean, float(found.low), float(found.high), samples, recordings)
 
 
-def _alike(mean: float, recordings: int, lowest: float) -> tuple[float, float]:
+def alike(mean: float, recordings: int, lowest: float) -> tuple[float, float]:
     """An interval where all recordings agree."""
     if lowest == 0.0 and mean in (0.0, 1.0):
         wilson = stats.binomtest(round(mean * recordings), recordings).proportion_ci(method="wilson")

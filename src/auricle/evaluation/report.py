@@ -6,29 +6,15 @@ from pathlib import Path
 
 from auricle.errors import DataError
 from auricle.evaluation import metrics, pictures
+from auricle.evaluation.judge import judged
 from auricle.evaluation.log import Record, Run, read, read_run
 from auricle.evaluation.metrics import Estimate, Row
 from auricle.evaluation.scoring import constant_letters
+from auricle.evaluation.table import Table, failures
+from auricle.evaluation.task_tables import Tasks, tables, tasks_of
 from auricle.files import write_text
 
 BASELINES = ("text-free", "transcript", "first30", "full")
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of texts.
-
-    Attributes:
-        title: what stands above it.
-        header: one text a column.
-        rows: as many texts each.
-        note: what stands below it.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,12 +41,14 @@ class Result:
     Attributes:
         run: what was asked of whom.
         records: every answer.
-        rows: the figures of every method.
+        rows: the figures of every method; none for a benchmark of several tasks.
+        tasks: the answers task by task, for a benchmark that has several.
     """
 
     run: Run
     records: tuple[Record, ...]
     rows: tuple[Row, ...]
+    tasks: Tasks | None = None
 
     @property
     def samples(self) -> tuple[Record, ...]:
@@ -68,16 +56,22 @@ class Result:
         return tuple({record.sample: record for record in self.records}.values())
 
 
-def result(folder: Path) -> Result:
+def result(folder: Path, as_published: bool = False) -> Result:
     """Scores the log of a folder; no model is needed.
+
+    Args:
+        folder: of the run.
+        as_published: take the figures that the benchmark's own scripts print, where they differ.
 
     Raises:
         DataError: there is no log, or it is empty or damaged.
     """
     run = read_run(folder)
-    records = tuple(read(folder))
+    records = judged(folder, tuple(read(folder)))
     if not records:
         raise DataError(f"The run in '{folder}' has no answers yet; run 'auricle eval' first.")
+    if tasks := tasks_of(run, records, as_published):
+        return Result(run, records, (), tasks)
     rows = tuple(metrics.row(name, those) for name, those in metrics.by_method(records).items())
     return Result(run, records, rows)
 
@@ -89,15 +83,20 @@ def section(scored: Result) -> Section:
     if run.protocol == "generate":
         most = min(run.permute, max(len(record.choices) for record in samples))
         how = "generated; choices in " + (f"{most} orders, seed {run.seed}" if most else "the published order")
-    tables = [accuracies(scored), letters(scored)]
-    tables += [_grouped(scored, "transcript_type", "By type of transcript"), _positions(scored), _hard(scored)]
-    tables += [_differences(scored), _failures(scored)]
+    found = _choices(scored) if scored.tasks is None else tables(scored.tasks)
     return Section(
         title=f"{run.model} on {run.benchmark}",
-        about=f"{len(samples)} samples; answers {how}. Intervals are 95 %, over recordings.",
-        tables=tuple(table for table in tables if table.rows),
+        about=f"{run.note} {len(samples)} samples; answers {how}. Intervals are 95 %, over recordings.".strip(),
+        tables=tuple(table for table in found if table.rows),
         plots=tuple(_plots(scored)),
     )
+
+
+def _choices(scored: Result) -> list[Table]:
+    kinds = _grouped(scored, "transcript_type", "By type of transcript")
+    failed = failures(metrics.by_method(scored.records).items())
+    parts = [kinds, _positions(scored), _hard(scored), _differences(scored), failed]
+    return [accuracies(scored), letters(scored), *parts]
 
 
 def accuracies(scored: Result) -> Table:
@@ -154,13 +153,18 @@ def html(sections: Sequence[Section]) -> str:
     return environment.get_template("report.html.jinja").render(sections=sections)
 
 
-def write(folders: Sequence[Path], output: Path) -> list[Section]:
+def write(folders: Sequence[Path], output: Path, as_published: bool = False) -> list[Section]:
     """Writes `report.html` and `report.md` about the runs in `folders`.
+
+    Args:
+        folders: of the runs.
+        output: the folder to write to.
+        as_published: see `result`.
 
     Raises:
         DataError: a folder holds no log, or a damaged one.
     """
-    sections = [section(result(folder)) for folder in folders]
+    sections = [section(result(folder, as_published)) for folder in folders]
     write_text(output / "report.html", html(sections))
     write_text(output / "report.md", markdown(sections))
     return sections
@@ -219,11 +223,6 @@ def _differences(scored: Result) -> Table:
             lines.append((f"{a} - {b}", text, f"{compared.p:.4f}"))
     note = "Paired over recordings; p of a two-sided permutation test, not corrected for the number of pairs."
     return Table("Differences", ("methods", "difference", "p"), tuple(lines), note)
-
-
-def _failures(scored: Result) -> Table:
-    rows = [(row.method, str(row.failed), "; ".join(row.reasons[:3])) for row in scored.rows if row.failed]
-    return Table("Without an answer (counted as wrong)", ("method", "samples", "why"), tuple(rows))
 
 
 def _plots(scored: Result) -> Iterable[str]:

@@ -1,7 +1,7 @@
 """Asks a Speech LLM every question of a benchmark by several methods, for which a recording is encoded once."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,11 +32,12 @@ class Plan:
     Attributes:
         methods: what is compared.
         protocol: "loglikelihood" scores every choice, which the prompt does not list; "generate" lists them with
-            letters and reads the letter.
+            letters and reads the letter. The answer to an open question is always generated.
         permute: see `auricle.evaluation.scoring.orders`; by log-likelihood the order has no effect, and each sample
             is asked once.
         seed: of the orders.
-        limit: samples to ask at most; None asks all.
+        limit: samples to ask at most, of each task; None asks all.
+        max_new_tokens: where the answer to an open question ends at the latest; None leaves it to the benchmark.
     """
 
     methods: tuple[Method, ...]
@@ -44,20 +45,23 @@ class Plan:
     permute: int = 0
     seed: int = 0
     limit: int | None = None
+    max_new_tokens: int | None = None
 
     def __post_init__(self) -> None:
         """Checks the numbers.
 
         Raises:
-            OptionError: `permute` is negative, or `limit` is not positive.
+            OptionError: `permute` is negative, or another number is not positive.
         """
         orders("", 1, self.permute, self.seed)
-        if self.limit is not None and self.limit < 1:
-            raise OptionError(f"limit is {self.limit}; expected at least 1.")
+        for name in ("limit", "max_new_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError(f"{name} is {value}; expected at least 1.")
 
     def orders(self, sample: Sample) -> tuple[tuple[int, ...], ...]:
-        """In which orders a sample's choices are listed."""
-        permute = self.permute if self.protocol == "generate" else 0
+        """In which orders a sample's choices are listed; an open question is asked once."""
+        permute = self.permute if self.protocol == "generate" and sample.choices else 0
         return orders(sample.id, len(sample.choices), permute, self.seed)
 
 
@@ -90,9 +94,7 @@ def evaluate(
     """
     seen: set[str] = set()
     before: _Asked | None = None
-    for number, sample in enumerate(benchmark.samples()):
-        if plan.limit is not None and number >= plan.limit:
-            break
+    for number, sample in enumerate(limited(benchmark.samples(), plan.limit)):
         if sample.id in seen:
             raise DataError(f"Two samples have the id '{sample.id}'; ids have to be unique.")
         seen.add(sample.id)
@@ -100,12 +102,23 @@ def evaluate(
             continue
         todo = _todo(sample, plan, log)
         if todo:
-            asked = _Asked(lm, sample, plan.protocol, summarizer)
+            asked = _Asked(lm, sample, plan, summarizer)
             if before and sample.recording and before.sample.recording == sample.recording:
                 asked.recording = before.recording
             log.write(*asked.answers(todo))
             before = asked
         on_sample()
+
+
+def limited(samples: Iterable[Sample], limit: int | None) -> Iterator[Sample]:
+    """The first samples of each task; a benchmark without tasks ends with the last of them."""
+    asked: dict[str, int] = {}
+    for sample in samples:
+        asked[sample.task] = asked.get(sample.task, 0) + 1
+        if limit is None or asked[sample.task] <= limit:
+            yield sample
+        elif not sample.task:
+            return
 
 
 def _todo(sample: Sample, plan: Plan, log: Log) -> list[tuple[Method, tuple[int, ...]]]:
@@ -116,10 +129,8 @@ def _todo(sample: Sample, plan: Plan, log: Log) -> list[tuple[Method, tuple[int,
 class _Asked:
     """One sample being asked: what its answers share is made once, and only if it is needed."""
 
-    def __init__(
-        self, lm: SpeechLM, sample: Sample, protocol: Protocol, summarizer: Summarizer | None = None
-    ) -> None:
-        self.lm, self.sample, self.protocol, self.summarizer = lm, sample, protocol, summarizer
+    def __init__(self, lm: SpeechLM, sample: Sample, plan: Plan, summarizer: Summarizer | None = None) -> None:
+        self.lm, self.sample, self.plan, self.summarizer = lm, sample, plan, summarizer
         try:
             self.query = lm.query(sample.question, sample.choices)
         except QueryError as error:
@@ -158,6 +169,9 @@ class _Asked:
             order=(),
             pruning_rate=method.pruning_rate,
             groups=dict(sample.groups),
+            task=sample.task,
+            question="" if sample.choices else sample.question,
+            reference=sample.reference,
         )
 
     def _read(self, method: Method) -> tuple[Read, Record]:
@@ -195,10 +209,15 @@ class _Asked:
             return tokens
         if self.summarizer is None:
             raise OptionError(f"The method '{method.name}' summarizes, but no summarizer was given.")
-        return self.summarizer.summarize(tokens, options=self.summarizer.at(method.compression_ratio))
+        options = self.summarizer.at(method.compression_ratio)
+        options = replace(options, boundaries=method.boundaries or options.boundaries)
+        return self.summarizer.summarize(tokens, options=options)
 
     def _answer(self, record: Record, read: Read) -> Record:
-        if self.protocol == "generate":
+        if not self.sample.choices:
+            most = min(self.sample.max_new_tokens, self.plan.max_new_tokens or self.sample.max_new_tokens)
+            return replace(record, answer=self.lm.generate(self._prompt(read), most))
+        if self.plan.protocol == "generate":
             prompt = self._prompt(read, [self.sample.choices[i] for i in record.order])
             return replace(record, answer=self.lm.generate(prompt, ANSWER_TOKENS))
         if not self.prior:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from auricle.errors import MissingDependencyError, OptionError
 from auricle.evaluation import metrics, pictures
 from auricle.evaluation.methods import Method, baselines
-from auricle.evaluation.report import Result, Table
+from auricle.evaluation.report import Result
+from auricle.evaluation.table import Table
 from auricle.pruning.base import Pruner
 from auricle.pruning.similarity import relevance
 from auricle.pruning.speechprune import Phase, SpeechPrune

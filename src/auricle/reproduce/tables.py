@@ -6,7 +6,8 @@ from pathlib import Path
 from auricle.evaluation import metrics
 from auricle.evaluation.log import Record
 from auricle.evaluation.methods import Method, methods
-from auricle.evaluation.report import Result, Table, result
+from auricle.evaluation.report import Result, result
+from auricle.evaluation.table import Table
 from auricle.profiling import Row
 from auricle.reproduce.paper import NAMES, RATES, TABLE1_ACCURACY, TABLE1_COST, TABLE2, TABLE2_RATE
 

@@ -10,6 +10,7 @@ from auricle.synthesis.base import Gender, Speech, Voice
 from auricle.synthesis.programs import find_program, read_wav, run_program
 
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland")
+LANGUAGES = ("de", "fr-fr", "es", "it", "cmn", "ja", "ko")  # not among `voices()`, which speak English
 VARIANTS = ("f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8")
 WORDS_PER_MINUTE = 165  # at speed 1
 
@@ -19,7 +20,7 @@ class EspeakVoice(Voice):
     """An accent and a variant of eSpeak NG at 22.05 kHz; one short process per text.
 
     Attributes:
-        accent: one of `ACCENTS`.
+        accent: one of `ACCENTS`, or of `LANGUAGES`.
         variant: one of `VARIANTS`; None is the accent's own, male.
     """
 
@@ -27,10 +28,10 @@ class EspeakVoice(Voice):
     variant: str | None = None
 
     def __post_init__(self) -> None:
-        if self.accent not in ACCENTS or self.variant not in (None, *VARIANTS):
+        if self.accent not in (*ACCENTS, *LANGUAGES) or self.variant not in (None, *VARIANTS):
             raise OptionError(
                 f"eSpeak's accent '{self.accent}' with variant '{self.variant}' is unknown; choose from "
-                f"{', '.join(ACCENTS)} and {', '.join(VARIANTS)}."
+                f"{', '.join((*ACCENTS, *LANGUAGES))} and {', '.join(VARIANTS)}."
             )
 
     def _speak_lines(self, lines: Sequence[str], speed: float) -> list[Speech]:

@@ -1,0 +1,111 @@
+"""LongSpeech: eight tasks on recordings of ten minutes, as published on the hub."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+from typing_extensions import override
+
+from auricle.benchmarks.base import Benchmark, Sample
+from auricle.benchmarks.tasks import chosen, note_of
+from auricle.benchmarks.tree import Tree
+from auricle.errors import DataError
+from auricle.evaluation.scorers.base import Scorer
+from auricle.evaluation.scorers.labels import Count, Emotion, Judged
+from auricle.evaluation.scorers.languages import LanguageDetection
+from auricle.evaluation.scorers.texts import Bleu, ErrorRates, Rouge
+
+# Where an answer ends at the latest: a transcript of ten minutes has about 2,500 tokens in English, and more in
+# other languages.
+_TOKENS = {"ASR": 4096, "translation": 4096, "summary": 1024, "Temporal_Relative_QA": 256}
+_LABEL_TOKENS = 32
+
+
+@final
+@dataclass(frozen=True)
+class LongSpeech(Benchmark):
+    """The eight tasks of "LongSpeech" (arXiv 2601.13539): `LongSpeechQA/<task>/<split>.jsonl` beside recordings.
+
+    A row has `language` (of the target, for translation), and `messages`: what the user asks, with `audio`, a path
+    from the root, and what the assistant should say. The question is asked as it stands there.
+
+    Attributes:
+        data: the folder that holds `LongSpeechQA`, or a data set of the hub.
+        tasks: which of the eight; none takes all.
+        split: of every task.
+    """
+
+    SCORERS: ClassVar[Mapping[str, Scorer]] = {
+        "ASR": ErrorRates(),
+        "translation": Bleu(),
+        "summary": Rouge(),
+        "speaker_count": Count(),
+        "content_separation": Count(),
+        "language_detection": LanguageDetection(),
+        "emotionQA": Emotion(),
+        "Temporal_Relative_QA": Judged(),
+    }
+
+    data: str | Path = "ATH-MaaS/Marco_Longspeech"
+    tasks: tuple[str, ...] = ()
+    split: str = "test"
+
+    def __post_init__(self) -> None:
+        """Checks the tasks.
+
+        Raises:
+            UnknownNameError: there is no such task.
+        """
+        chosen(self.tasks, self.SCORERS)
+
+    @property
+    @override
+    def name(self) -> str:
+        return "longspeech"
+
+    @property
+    @override
+    def note(self) -> str:
+        return note_of(Tree(self.data))
+
+    @override
+    def samples(self) -> Iterator[Sample]:
+        tree = Tree(self.data)
+        for task in chosen(self.tasks, self.SCORERS):
+            path = f"LongSpeechQA/{task}/{self.split}.jsonl"
+            if not tree.exists(path):
+                raise DataError(f"'{self.data}' has no '{path}'; name the tasks that are there by --task.")
+            for number, line in enumerate(tree.lines(path), 1):
+                if line.strip():
+                    yield _sample(line, task, number, tree)
+
+
+def _sample(line: str, task: str, number: int, tree: Tree) -> Sample:
+    try:
+        row: dict[str, Any] = json.loads(line)
+        messages = row["messages"]
+        if isinstance(messages, str):
+            messages = json.loads(messages)
+        user = next(each for each in messages if each["role"] == "user")
+        assistant = next(each for each in messages if each["role"] == "assistant")
+        asked = user["content"]
+        question, path = str(asked[0] if isinstance(asked, list) else asked), str(user["audio"])
+        reference = str(assistant["content"]).strip()
+    except (ValueError, KeyError, TypeError, IndexError, StopIteration, AttributeError) as error:
+        raise DataError(
+            f"Line {number} of the task {task} is not as published ({error!r}); expected language and messages, by"
+            " the user with audio and content, and by the assistant with content."
+        ) from error
+    return Sample(
+        id=f"{task}/{number}",
+        load=partial(tree.load, path),
+        question=question,
+        recording=path,
+        groups={"language": str(row.get("language") or "")},
+        reference=reference,
+        task=task,
+        max_new_tokens=_TOKENS.get(task, _LABEL_TOKENS),
+    )

@@ -1,0 +1,37 @@
+"""What benchmarks of several tasks share: the choice of tasks, and what is said of a set that stands in for one."""
+
+import json
+from collections.abc import Mapping
+
+from auricle.benchmarks.tree import Tree
+from auricle.errors import DataError
+from auricle.evaluation.scorers.base import Scorer
+from auricle.registry import unknown_name
+
+FIXTURE = "fixture.json"  # in the root of a set that `auricle benchmarks fixture` built
+
+
+def chosen(tasks: tuple[str, ...], scorers: Mapping[str, Scorer]) -> tuple[str, ...]:
+    """The tasks by name, in the order of the benchmark; all if none is named.
+
+    Raises:
+        UnknownNameError: there is no such task.
+    """
+    for task in tasks:
+        if task not in scorers:
+            raise unknown_name(task, list(scorers), "task")
+    return tuple(task for task in scorers if not tasks or task in tasks)
+
+
+def note_of(tree: Tree) -> str:
+    """What a set says of itself; nothing if it is the benchmark.
+
+    Raises:
+        DataError: its file is damaged.
+    """
+    if not tree.exists(FIXTURE):
+        return ""
+    try:
+        return str(json.loads(tree.text(FIXTURE))["note"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"'{FIXTURE}' of '{tree.root}' is damaged ({error!r}); build the set again.") from error

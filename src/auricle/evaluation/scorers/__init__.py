@@ -1,0 +1,1 @@
+"""Scorers: from answers to the figures of a task, each with an interval."""

@@ -1,0 +1,182 @@
+"""The tables of a benchmark that has several tasks, each with a figure of its own."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from auricle import registry
+from auricle.benchmarks.base import Benchmark
+from auricle.benchmarks.published import mean_of_tasks, published
+from auricle.errors import UnknownNameError
+from auricle.evaluation import metrics
+from auricle.evaluation.log import Record, Run
+from auricle.evaluation.metrics import Estimate
+from auricle.evaluation.scorers.base import Scorer, best_constant, difference, figures
+from auricle.evaluation.table import Table, failures
+
+AGAINST = "full"  # what all other methods are compared with
+Found = Mapping[tuple[str, str], Mapping[str, Estimate | None]]  # figures by task and method
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The answers of a run, task by task.
+
+    Attributes:
+        run: what was asked of whom.
+        scorers: of the tasks that were asked, in the benchmark's order.
+        mean: whether their mean is a figure of the benchmark.
+        answers: records by task, and in it by method.
+        as_published: whether the main figures are those that the benchmark's own scripts print.
+    """
+
+    run: Run
+    scorers: Mapping[str, Scorer]
+    mean: bool
+    answers: Mapping[str, Mapping[str, Sequence[Record]]]
+    as_published: bool = False
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """In the order in which they first appear."""
+        return tuple(dict.fromkeys(name for those in self.answers.values() for name in those))
+
+    def figures(self) -> Found:
+        """All figures of every method in every task."""
+        return {
+            (task, name): figures(self.scorers[task], records)
+            for task, by_method in self.answers.items()
+            for name, records in by_method.items()
+        }
+
+    def main(self, task: str, found: Mapping[str, Estimate | None]) -> str:
+        """The name of a task's main figure."""
+        return self.scorers[task].main(list(found), self.as_published)
+
+
+def tasks_of(run: Run, records: Sequence[Record], as_published: bool = False) -> Tasks | None:
+    """The run's tasks; None for a benchmark that has none, or that is not known here."""
+    try:
+        benchmark = registry.benchmark_class(run.benchmark)
+    except UnknownNameError:
+        return None
+    known = benchmark.SCORERS if isinstance(benchmark, type) and issubclass(benchmark, Benchmark) else {}
+    answers = {task: metrics.by_method([each for each in records if each.task == task]) for task in known}
+    answers = {task: those for task, those in answers.items() if those}
+    if not answers or not known:
+        return None
+    mean = isinstance(benchmark, type) and issubclass(benchmark, Benchmark) and benchmark.MEAN
+    return Tasks(run, {task: known[task] for task in answers}, mean, answers, as_published)
+
+
+def tables(tasks: Tasks) -> list[Table]:
+    """Main figures beside the best constant answer and what was published, all figures, differences, failures."""
+    found = tasks.figures()
+    everything = [_mains(tasks, found)]
+    everything += [_all_figures(tasks, task, found) for task in tasks.answers]
+    everything += [_differences(tasks), failures([each for by in tasks.answers.values() for each in by.items()])]
+    return [table for table in everything if table.rows]
+
+
+def as_rows(tasks: Tasks) -> Iterator[dict[str, Any]]:
+    """The figures of every method in every task, as JSON takes them."""
+    for (task, method), found in tasks.figures().items():
+        values = {name: None if each is None else asdict(each) for name, each in found.items()}
+        yield {"task": task, "method": method, "main": tasks.main(task, found), "figures": values}
+
+
+def _mains(tasks: Tasks, found: Found) -> Table:
+    names = {task: _first_main(tasks, task, found) for task in tasks.answers}
+    every = tuple(tasks.answers)
+    header = ["method", *(f"{task} ({name})" for task, name in names.items()), *(["mean"] if tasks.mean else [])]
+    rows = []
+    for method in tasks.methods:
+        estimates = {task: found.get((task, method), {}).get(names[task]) for task in every}
+        values = {task: None if each is None else each.value for task, each in estimates.items()}
+        rows.append(_row(tasks, method, {task: text(each) for task, each in estimates.items()}, values))
+    constants = {
+        task: best_constant(tasks.scorers[task], next(iter(by.values())), tasks.as_published)
+        for task, by in tasks.answers.items()
+    }
+    known = {task: None if math.isnan(value) else value for task, (_, value) in constants.items()}
+    cells = {
+        task: "" if known[task] is None else f"{value:.1f} ('{said}')" for task, (said, value) in constants.items()
+    }
+    rows.append(_row(tasks, "the best constant answer", cells, known))
+    others = published(tasks.run.benchmark)
+    rows += [
+        _row(
+            tasks, f"{each.name} (published)", {t: f"{v:g}" for t, v in each.values.items()}, each.values, each.mean
+        )
+        for each in others
+    ]
+    note = "In percent. Published rows are of the whole benchmark: " + "; ".join(
+        f"{source}" for source in dict.fromkeys(each.source for each in others)
+    )
+    return Table("Main figures", tuple(header), tuple(rows), f"{note}." if others else "In percent.")
+
+
+def _row(
+    tasks: Tasks,
+    name: str,
+    cells: Mapping[str, str],
+    values: Mapping[str, float | None] | Mapping[str, float],
+    mean: float | None = None,
+) -> tuple[str, ...]:
+    every = tuple(tasks.answers)
+    row = [name, *(cells.get(task, "") for task in every)]
+    if tasks.mean:
+        average = mean if mean is not None else mean_of_tasks(dict(values), tuple(_all_tasks(tasks)))
+        row.append("" if average is None else f"{average:.1f}")
+    return tuple(row)
+
+
+def _all_tasks(tasks: Tasks) -> Mapping[str, Scorer]:
+    """Of the benchmark: there is no mean of some of them."""
+    scorers: Mapping[str, Scorer] = getattr(registry.benchmark_class(tasks.run.benchmark), "SCORERS", {})
+    return scorers
+
+
+def _all_figures(tasks: Tasks, task: str, found: Found) -> Table:
+    by_method = tasks.answers[task]
+    names = list(dict.fromkeys(name for method in by_method for name in found[task, method]))
+    extra = tasks.scorers[task].PUBLISHED  # shown where it differs
+    cells = {method: {name: text(found[task, method].get(name)) for name in names} for method in by_method}
+    for figures_of in cells.values():
+        if figures_of.get(extra) == figures_of[names[0]]:
+            figures_of[extra] = ""
+    if not any(figures_of.get(extra) for figures_of in cells.values()):
+        names = [name for name in names if name != extra]
+    rows = [
+        (method, str(len(records)), _kept(records), *(cells[method][name] for name in names))
+        for method, records in by_method.items()
+    ]
+    return Table(task, ("method", "answers", "speech kept", *names), tuple(rows))
+
+
+def _kept(records: Sequence[Record]) -> str:
+    read = [each.kept_tokens / each.audio_tokens for each in records if each.audio_tokens and not each.error]
+    return f"{np.mean(read):.3f}" if read else ""
+
+
+def _differences(tasks: Tasks) -> Table:
+    rows = []
+    for task, by_method in tasks.answers.items():
+        for method, records in by_method.items():
+            if method != AGAINST and AGAINST in by_method:
+                gain = difference(tasks.scorers[task], records, by_method[AGAINST], tasks.as_published)
+                if gain is not None:
+                    rows.append((task, f"{method} - {AGAINST}", text(gain, "+.1f")))
+    return Table("Differences", ("task", "methods", "difference"), tuple(rows), "Of the main figures, paired.")
+
+
+def _first_main(tasks: Tasks, task: str, found: Found) -> str:
+    return tasks.main(task, found[task, next(iter(tasks.answers[task]))])
+
+
+def text(value: Estimate | None, form: str = ".1f") -> str:
+    """A figure in percent with its interval."""
+    return "" if value is None else f"{value.value:{form}} ({value.low:{form}} to {value.high:{form}})"
