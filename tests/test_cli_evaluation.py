@@ -4,7 +4,11 @@ import pytest
 
 from auricle import loading
 from auricle.evaluation.log import read
+from auricle.spiral.chat import LocalChat
+from layouts import write_audiomarathon, write_longspeech
+from programs import needs_program
 from sets import write_spiral
+from spiral.chat_server import serve
 from tiny_llama import TinyLlama
 
 
@@ -99,7 +103,7 @@ def test_what_cannot_work_is_one_sentence_and_leaves_nothing(run, data, tmp_path
 def test_benchmarks_are_listed(run):
     code, out, _ = run("benchmarks")
     assert code == 0
-    for name in ("spiral", "dream-tts", "cn-college-listen", "jsonl"):
+    for name in ("spiral", "dream-tts", "cn-college-listen", "longspeech", "audiomarathon", "jsonl"):
         assert name in out
 
 
@@ -118,3 +122,77 @@ def test_reproduce_table1_and_figures(loads, run, data, tmp_path):
     code, text, err = run("reproduce", "table2", "--data", f"spiral={data}", "--output", out / "4")
     assert (code, err) == (0, "")
     assert "| SpeechPrune 0.2 |" in text
+
+
+def test_a_benchmark_of_several_tasks(loads, run, tmp_path):
+    data = write_audiomarathon(tmp_path / "set")
+    out = tmp_path / "out"
+    common = ("eval", "audiomarathon", "--data", data, "--output", out, "--no-baselines", "--pruner", "full")
+    code, text, err = run(*common, "--task", "SER", "--task", "SGR", "--limit", 2, "--protocol", "generate")
+    assert (code, err) == (0, "")
+    assert "| method | SER (macro F1) | SGR (weighted F1) | mean |" in text
+    assert "Speech-XL (published)" in text
+    assert len(list(read(out))) == 4
+    code, again, _ = run("score", out, "--as-published")
+    assert code == 0
+    assert "| method | SER (F1, parsed only) | SGR (F1, parsed only) | mean |" in again
+    rows = json.loads(run("score", out, "--json")[1])["rows"]
+    assert [(row["task"], row["method"], row["main"]) for row in rows] == [
+        ("SER", "full", "macro F1"),
+        ("SGR", "full", "weighted F1"),
+    ]
+    assert (
+        "best constant" in (tmp_path / run("report", out, "--output", tmp_path / "page")[1].split()[1]).read_text()
+    )
+    code, _, err = run(*common, "--task", "SERR")
+    assert code == 2
+    assert "no task 'SERR'. Did you mean 'SER'?" in err
+    assert run("eval", "spiral", "--data", data, "--output", out, "--task", "x")[0] == 2
+
+
+def test_open_answers_are_judged(loads, run, tmp_path):
+    data = write_longspeech(tmp_path / "set")
+    out = tmp_path / "out"
+    common = ("eval", "longspeech", "--data", data, "--output", out, "--no-baselines", "--pruner", "uniform")
+    code, text, err = run(*common, "--task", "Temporal_Relative_QA", "--max-new-tokens", 4)
+    assert (code, err) == (0, "")
+    assert "| uniform 0.6 |  |" in text
+    with serve(lambda _: "PARTIALLY") as server:
+        code, text, err = run("judge", out, "--llm", "big", "--endpoint", server.url)
+    assert (code, err) == (0, "")
+    assert "| uniform 0.6 | 0.0 (" in text
+    assert len(server.bodies) == 2
+    with serve(lambda _: "hm") as server:
+        code, _, err = run("judge", out, "--llm", "other", "--endpoint", server.url)
+    assert code == 0
+    assert "gave no verdict on 2 of 2 answers" in err
+
+
+def test_a_model_on_this_machine_judges(loads, run, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    data = write_longspeech(tmp_path / "set", 1)
+    run("eval", "longspeech", "--data", data, "--output", out, "--no-baselines", "--pruner", "uniform",
+        "--task", "Temporal_Relative_QA", "--max-new-tokens", 4)  # fmt: skip
+    asked = []
+    monkeypatch.setattr(LocalChat, "reply", lambda self, messages, seed=0: asked.append(self) or "YES")
+    code, text, _ = run("judge", out, "--llm", tmp_path / "model", "--local", "--json")
+    assert code == 0
+    assert json.loads(text)["rows"][0]["figures"]["St.A"]["value"] == 100
+    assert (asked[0].name, asked[0].temperature) == (str(tmp_path / "model"), 0.0)
+
+
+@needs_program("espeak-ng")
+def test_a_set_like_a_benchmark_is_built_and_asked(loads, run, tmp_path):
+    code, text, err = run(
+        "benchmarks", "fixture", "longspeech", "-o", tmp_path / "set", "--samples", 2, "--scale", 0.05
+    )
+    assert (code, err) == (0, "")
+    assert "auricle eval longspeech" in text
+    common = ("--output", tmp_path / "out", "--no-baselines", "--pruner", "uniform", "--max-new-tokens", 4)
+    code, text, err = run("eval", "longspeech", "--data", tmp_path / "set", *common)
+    assert (code, err) == (0, "")
+    assert "This is not LongSpeech" in text
+    assert text.count("| uniform 0.6 |") == 9
+    code, _, err = run("benchmarks", "fixture", "spiral", "-o", tmp_path / "set")
+    assert code == 2
+    assert "Available: longspeech, audiomarathon" in err

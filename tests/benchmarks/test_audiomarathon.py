@@ -21,7 +21,7 @@ def right(sample):
     return sample.choices[sample.correct]
 
 
-@pytest.mark.filterwarnings("ignore:1 of the 4 recordings of ASR")
+@pytest.mark.filterwarnings("ignore:1 of the transcripts of the 4 recordings of ASR")
 def test_every_task_has_its_samples_and_its_scorer(folder):
     counted = {}
     for sample in AudioMarathon(folder).samples():
@@ -90,7 +90,7 @@ def test_the_second_list_is_drawn_after_the_first():
 
 
 def test_transcripts_stand_alone_or_in_the_chapters_file(folder):
-    with pytest.warns(UserWarning, match="1 of the 4 recordings of ASR are not in"):
+    with pytest.warns(UserWarning, match="1 of the transcripts of the 4 recordings of ASR are not in"):
         found = of(folder, "ASR")
     assert {each.id: each.reference for each in found} == {
         "ASR/10-7-0001": "ONE ZERO",
@@ -108,6 +108,60 @@ def test_missing_recordings_are_left_out_and_said(folder):
     (folder / "SLUE/a/0.wav").unlink()
     with pytest.raises(DataError, match="none of the 2 recordings of SER"):
         of(folder, "SER")
+
+
+def change(folder, file, **fields):
+    rows = json.loads((folder / file).read_text())
+    put(folder / file, [{**rows[0], **fields}, *rows[1:]])
+
+
+def test_choices_keep_their_letters(folder):
+    change(folder, "SLUE/merged_audio_data.json", choice_a=0, choice_b=1, choice_c=2, choice_d=3, answer_gt="b ")
+    first = of(folder, "SER")[0]
+    assert (first.choices, right(first)) == (("0", "1", "2", "3"), "1")
+    change(folder, "SLUE/merged_audio_data.json", choice_d=None, choice_c="B", answer_gt="B")
+    first = of(folder, "SER")[0]
+    assert (len(first.choices), first.correct) == (3, 1)
+    change(folder, "SLUE/merged_audio_data.json", choice_a="", answer_gt="B")
+    first = of(folder, "SER")[0]
+    assert (first.choices[0], first.correct) == ("", 1)
+
+
+def test_incomplete_rows_are_left_out_where_the_scripts_do(folder):
+    change(folder, "GTZAN/concatenated_audio/music_genre_classification_meta.json", answer_gt=None)
+    assert [each.id for each in of(folder, "MC")] == ["MC/2"]
+    change(folder, "SLUE/merged_audio_data.json", answer_gt=None)
+    with pytest.raises(DataError, match="answer of sample SER/1 is None"):
+        of(folder, "SER")
+
+
+def test_paths_may_be_written_otherwise(folder):
+    change(folder, "SLUE/merged_audio_data.json", path="./a//0.wav")
+    assert of(folder, "SER")[0].recording == "SLUE/a/0.wav"
+
+
+def test_both_genders_are_needed(folder):
+    meta = "VoxCeleb/concatenated_audio/gender_id_task_meta.json"
+    change(folder, meta, answer_gt="m")
+    with pytest.raises(DataError, match="answer of sample SGR/1 is 'm'"):
+        of(folder, "SGR")
+    rows = json.loads((folder / meta).read_text())
+    put(folder / meta, [row for row in rows if row["answer_gt"] == "Male"])
+    with pytest.raises(DataError, match="all of one answer_gt"):
+        of(folder, "SGR")
+    del rows[0]["answer_gt"]
+    put(folder / meta, rows)
+    with pytest.raises(DataError, match="SGR/1 is not as published"):
+        of(folder, "SGR")
+
+
+def test_hidden_and_nested_recordings_are_none(folder):
+    before = of(folder, "SD")
+    real = folder / "HAD/concatenated_audio/real"
+    (real / "sub").mkdir()
+    for name in ("._x.wav", "sub/y.wav"):
+        (real / name).write_bytes((real / "HAD_train_real_0.wav").read_bytes())
+    assert [each.id for each in of(folder, "SD")] == [each.id for each in before]
 
 
 def test_what_is_not_as_published_is_named(folder):

@@ -52,6 +52,9 @@ def test_what_is_not_there_is_named(folder, tmp_path):
         list(LongSpeech(folder).samples())
     with pytest.raises(DataError, match="no folder"):
         list(LongSpeech(tmp_path / "nowhere").samples())
+    put(folder / "LongSpeechQA/ASR/test.jsonl", "\n")
+    with pytest.raises(DataError, match="is empty; leave its task out"):
+        list(LongSpeech(folder, ("ASR",)).samples())
     put(folder / "LongSpeechQA/ASR/test.jsonl", '{"language": "en", "messages": [{"role": "user"}]}\n')
     with pytest.raises(DataError, match="Line 1 of the task ASR is not as published"):
         list(LongSpeech(folder, ("ASR",)).samples())
@@ -60,6 +63,27 @@ def test_what_is_not_there_is_named(folder, tmp_path):
     (sample,) = LongSpeech(folder, ("ASR",)).samples()
     with pytest.raises(AudioError, match="no recording"):
         sample.load()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("2 ", "2"), (2, "2"), (["two"], "two"), ([{"type": "text", "text": "two"}], "two"), (None, None), ([], None),
+     (["a", "b"], None), ({"text": "two"}, None), (True, None)],
+)  # fmt: skip
+def test_a_message_is_a_text_or_a_number(folder, content, said):
+    row = longspeech_row("speaker_count", content, "LongSpeech_p1/wavs/part_00/000000.wav")
+    put(folder / "LongSpeechQA/speaker_count/test.jsonl", json.dumps(row))
+    samples = LongSpeech(folder, ("speaker_count",)).samples()
+    if said is None:
+        with pytest.raises(DataError, match="Line 1 of the task speaker_count"):
+            next(samples)
+    else:
+        assert next(samples).reference == said
+
+
+def test_a_folder_may_have_any_name(folder):
+    odd = folder.rename(folder.parent / "my data #1 ü 100%")
+    assert len(next(iter(LongSpeech(odd, ("ASR",)).samples())).load()) == 16000
 
 
 def test_recordings_are_fetched_one_at_a_time_from_elsewhere(folder):
@@ -82,8 +106,12 @@ def test_recordings_are_fetched_one_at_a_time_from_elsewhere(folder):
             samples[1].load()
         with pytest.raises(DataError, match="no data set 'memory://near'"):
             list(LongSpeech("memory://near").samples())
+        memory.info = lambda path, **_: (_ for _ in ()).throw(RuntimeError("busy\nvery"))
+        with pytest.raises(DataError, match=r"cannot be reached \(busy\)"):
+            list(LongSpeech("memory://far").samples())
     finally:
-        del memory.get_file
+        for name in ("get_file", "info"):
+            memory.__dict__.pop(name, None)
         memory.rm("/far", recursive=True)
 
 
@@ -92,7 +120,7 @@ def test_a_hub_id_is_opened_as_a_data_set_of_the_hub(monkeypatch):
 
     def refuse(url):
         asked.append(url)
-        raise OSError("no network")
+        raise ConnectionAbortedError("no network")
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", refuse)
     with pytest.raises(DataError, match=r"'ATH-MaaS/Marco_Longspeech' cannot be reached \(no network\)"):

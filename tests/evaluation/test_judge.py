@@ -7,7 +7,7 @@ from typing_extensions import override
 from auricle.errors import DataError, EndpointError
 from auricle.evaluation.judge import VERDICTS, judge, judged
 from auricle.evaluation.log import Log, Run, read
-from auricle.evaluation.report import result
+from auricle.evaluation.report import result, section
 from auricle.spiral.chat import Chat, EndpointChat
 from evaluation.records import said
 from spiral.chat_server import serve
@@ -56,6 +56,8 @@ def test_answers_are_judged_once_and_scored(folder):
     assert "What came next?" in chat.asked[0][0]
     assert judge(folder, chat, "someone") == (5, 5)
     assert len(chat.asked) == 5
+    (table,) = [each for each in section(result(folder)).tables if each.title == TASK]
+    assert "Judged by someone, asked in this project's own words" in table.note
     found = {(row["method"]): row["figures"] for row in rows(folder) if row["task"] == TASK}
     assert found["full"]["St.A"]["value"] == 100
     assert found["uniform 0.5"]["St.A"]["value"] == 0
@@ -116,6 +118,31 @@ def test_a_judge_behind_an_endpoint(folder):
     assert server.most <= 3
     with pytest.raises(EndpointError):
         judge(folder, EndpointChat("big", server.url, max_retries=0), "other")
+
+
+def test_an_answer_that_says_nothing_is_wrong_without_a_judge(tmp_path):
+    with Log(tmp_path, Run("fake", "longspeech", "somewhere", "loglikelihood")) as log:
+        log.write(answer(0, "it is thing 0"), answer(1, " "), answer(2, ""))
+    chat = Judge()
+    assert judge(tmp_path, chat, "someone") == (3, 3)
+    assert len(chat.asked) == 1
+    (row,) = rows(tmp_path)
+    assert row["figures"]["St.A"]["value"] == pytest.approx(100 / 3)
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ("There is no contradiction.\nYES", "YES"),
+        ("partially.", "PARTIALLY"),
+        ("**NO**, since yes is said elsewhere", "NO"),
+        ("Nothing but yes", ""),
+    ],
+)
+def test_a_verdict_begins_the_reply_or_its_last_line(folder, reply, verdict):
+    judge(folder, Judge(reply), "someone")
+    found = {each.sample + each.method: each.verdict for each in judged(folder, list(read(folder)))}
+    assert found[f"{TASK}/0uniform 0.5"] == verdict
 
 
 def test_a_run_without_such_answers_is_refused(tmp_path):

@@ -1,4 +1,7 @@
+import fcntl
+import time
 from dataclasses import replace
+from multiprocessing import get_context
 
 import pytest
 
@@ -12,6 +15,7 @@ from auricle.evaluation.run import Plan
 from auricle.summarization.sst import new_sst, save_sst
 from auricle.summarization.summarizer import Summarization
 from fakes import FakeSpeechLM
+from layouts import write_longspeech
 from models import tiny_mini
 from sets import write_spiral
 
@@ -65,13 +69,39 @@ def test_errors_of_a_process_come_through(job, tmp_path):
 
 def test_an_error_stops_the_other_processes(job, tmp_path):
     data = write_spiral(tmp_path / "many", 40, seconds=9.0)
-    lines = (data / "data.jsonl").read_text().splitlines()
-    lines[0] = lines[0].replace('"choices": ["A. red", "B. green",', '"choices": ["A. red", "B. red",')
-    lines[0] = lines[0].replace('"correct_answer": "A. red"', '"correct_answer": "C. blue"')
-    (data / "data.jsonl").write_text("\n".join(lines))
-    with pytest.raises(DataError, match="Sample set_0 cannot be asked"):
-        launch(replace(job, benchmark_options={"data": data}), 2)
+    job.folder.mkdir()
+    with (job.folder / "log-1.jsonl").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(OptionError, match="Another process writes"):
+            launch(replace(job, benchmark_options={"data": data}), 2)
     assert len({each.sample for each in read(job.folder)}) < 19
+
+
+def test_a_killed_evaluation_leaves_no_process_behind(job, tmp_path):
+    """The log's files can be written again at once, while each of its processes was at a long sample."""
+    data = write_spiral(tmp_path / "many", 40, seconds=120.0)
+    job = replace(job, benchmark_options={"data": data})
+    running = get_context("spawn").Process(target=launch, args=(job, 2))
+    running.start()
+    until = time.monotonic() + 120
+    while len(list(job.folder.glob("log-*.jsonl"))) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    running.kill()
+    running.join()
+    for number in (0, 1):
+        until = time.monotonic() + 5
+        while not _free(job.folder / f"log-{number}.jsonl"):
+            assert time.monotonic() < until, "a process lives on"
+            time.sleep(0.02)
+
+
+def _free(path):
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
 
 def test_a_dead_process_is_noticed(job, monkeypatch):
@@ -95,3 +125,18 @@ def test_one_process_counts_and_writes_the_run(job, monkeypatch):
     assert read_run(job.folder).weights == ""
     with pytest.raises(OptionError, match="seed"):
         launch(Job(job.model, "spiral", Plan(PLAN.methods, seed=1), job.folder, {}, job.benchmark_options))
+
+
+def test_further_tasks_go_into_the_same_log(job, tmp_path):
+    """What stands in for a benchmark says so in the run; open answers end where the plan says."""
+    data = write_longspeech(tmp_path / "long")
+    (data / "fixture.json").write_text('{"note": "This is not it."}')
+    plan = Plan(methods(["full"], [0.0]), max_new_tokens=2)
+    job = replace(job, benchmark="longspeech", plan=plan)
+    for tasks in (("summary",), ("emotionQA", "summary")):
+        launch(replace(job, benchmark_options={"data": data, "tasks": tasks}))
+    assert {each.task for each in read(job.folder)} == {"summary", "emotionQA"}
+    run = read_run(job.folder)
+    assert (run.note, run.options) == ("This is not it.", {"max_new_tokens": "2"})
+    with pytest.raises(OptionError, match="max_new_tokens"):
+        launch(replace(job, plan=replace(plan, max_new_tokens=3), benchmark_options={"data": data}))

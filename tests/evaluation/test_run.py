@@ -1,4 +1,5 @@
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from auricle.errors import AudioError, DataError, OptionError
 from auricle.evaluation import run as running
 from auricle.evaluation.log import Log, Run, read
 from auricle.evaluation.methods import Method, baselines, methods, summarizations
-from auricle.evaluation.run import Plan, as_tokens, evaluate
+from auricle.evaluation.run import Plan, as_tokens, evaluate, limited
 from auricle.evaluation.scoring import score
 from auricle.models.mini.adapter import AuricleMini
 from auricle.pruning.speechprune import SpeechPrune
@@ -280,8 +281,9 @@ class Odd(Benchmark):
 def test_samples_that_cannot_be_asked_are_named(tmp_path):
     with pytest.raises(DataError, match="Two samples have the id 'a'"):
         asked(tmp_path / "a", benchmark=Odd(), plan=Plan(baselines()[:1]))
-    with pytest.raises(DataError, match="Sample a cannot be asked"):
-        asked(tmp_path / "b", benchmark=Odd(("a",), ("red", "red")), plan=Plan(baselines()[:1]))
+    records = asked(tmp_path / "b", benchmark=Odd(("a", "b"), ("red", "red")), plan=Plan(baselines()[:1]))
+    assert [each.sample for each in records] == ["a", "b"]
+    assert all("Two choices are the same" in each.error for each in records)
 
 
 def test_methods_without_a_rate_stand_once():
@@ -302,3 +304,73 @@ def test_a_transcript_stands_in_the_place_of_the_speech():
     torch.testing.assert_close(tokens.embeds, lm.table[lm.tokenize("it is green")])
     assert not tokens.aligned
     assert len(tokens.times) == len(tokens)
+
+
+@dataclass(frozen=True)
+class Open(Benchmark):
+    """Two tasks in turn: one with choices, one open."""
+
+    count: int = 3
+    max_new_tokens: int = 7
+
+    @property
+    @override
+    def name(self):
+        return "open"
+
+    @override
+    def samples(self):
+        for i in range(self.count):
+            load = partial(noise, 2.0, i)
+            yield Sample(f"a{i}", load, "Which color?", ("red", "green"), i % 2, task="a")
+            yield Sample(
+                f"b{i}", load, "Say it.", reference="it is green", task="b", max_new_tokens=self.max_new_tokens
+            )
+
+
+def test_open_questions_are_generated_once_whatever_the_protocol(tmp_path):
+    lm = FakeSpeechLM(reply="it was green")
+    for protocol in ("loglikelihood", "generate"):
+        plan = Plan(methods(["full"], [0.0]), protocol, 2 if protocol == "generate" else 0)
+        records = asked(tmp_path / protocol, lm, plan, Open(1))
+        (said,) = [each for each in records if each.task == "b"]
+        assert (said.answer, said.reference, said.question) == ("it was green", "it is green", "Say it.")
+        assert (said.order, said.choices, said.correct, said.loglikelihoods) == ((), (), -1, ())
+        others = [each for each in records if each.task == "a"]
+        assert len(others) == (2 if protocol == "generate" else 1)
+        assert all(each.question == "" and bool(each.loglikelihoods) == (protocol != "generate") for each in others)
+
+
+def test_where_open_answers_end(tmp_path, monkeypatch):
+    lengths = []
+    generate = FakeSpeechLM.generate
+
+    def listen(self, prompt, max_new_tokens=64, **rest):
+        lengths.append(max_new_tokens)
+        return generate(self, prompt, max_new_tokens, **rest)
+
+    monkeypatch.setattr(FakeSpeechLM, "generate", listen)
+    for most, short, expected in ((None, 7, 7), (3, 7, 7), (None, 90, 90), (3, 90, 3), (100, 90, 100)):
+        plan = Plan(methods(["full"], [0.0]), max_new_tokens=most)
+        asked(tmp_path / f"{most}-{short}", plan=plan, benchmark=Open(1, short))
+        assert lengths.pop() == expected
+    with pytest.raises(OptionError, match="max_new_tokens is 0"):
+        Plan((), max_new_tokens=0)
+
+
+def test_the_limit_is_of_each_task(tmp_path):
+    plan = Plan(methods(["full"], [0.0]), limit=2)
+    assert sorted({each.sample for each in asked(tmp_path, plan=plan, benchmark=Open(4))}) == [
+        "a0",
+        "a1",
+        "b0",
+        "b1",
+    ]
+
+
+def test_a_benchmark_without_tasks_is_not_read_beyond_its_limit():
+    def samples():
+        yield from Noises(2).samples()
+        raise AssertionError("one too many")
+
+    assert len(list(limited(samples(), 1))) == 1

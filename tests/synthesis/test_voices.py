@@ -1,6 +1,5 @@
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +11,10 @@ from auricle.errors import MissingDependencyError, OptionError, SynthesisError, 
 from auricle.synthesis import espeak, kokoro, piper, programs
 from auricle.synthesis.base import Voice
 from auricle.synthesis.voices import voice, voices
+from programs import needs_program
 
 FILES = Path(os.environ.get("AURICLE_VOICES", "voices"))
 SENTENCE = "The train to Boston leaves at noon, and the next one at three."
-
-
-def needs_program(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(name) is None, reason=f"the program {name} is not installed")
 
 
 def needs(path: str, module: str) -> pytest.MarkDecorator:

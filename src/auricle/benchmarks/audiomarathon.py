@@ -5,10 +5,10 @@ and drawn here in the same way.
 """
 
 import json
+import posixpath
 import random
-import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -24,6 +24,7 @@ from auricle.errors import DataError
 from auricle.evaluation.scorers.base import Scorer
 from auricle.evaluation.scorers.choices import F1
 from auricle.evaluation.scorers.texts import UtteranceWER
+from auricle.questions import letter
 
 SEED = 42  # of every draw of the scripts
 ASR_TOKENS = 1100
@@ -47,16 +48,16 @@ class _List:
     Attributes:
         file: the list, from the root.
         folders: where its paths may begin.
-        questions: the rows of the file's content.
-        read: question, choices and answer of a row, and which row it is of.
-        select: which rows are asked, of those whose recording is there.
+        read: question, choices and answer of a row.
+        keeps: which rows are asked, of those whose recording is there.
         path: the field that holds the recording.
+        within: the field of the file that holds the rows; "" if it is a list of them.
     """
 
     file: str
     folders: tuple[str, ...]
     read: Callable[[Row], tuple[str, tuple[str, ...], object]]
-    select: Callable[[list[Row]], list[Row]] = list
+    keeps: Callable[[Row], bool] = lambda _: True
     path: str = "path"
     within: str = ""
 
@@ -66,7 +67,10 @@ def _lettered(row: Row) -> tuple[str, tuple[str, ...], object]:
 
 
 def _choices(row: Row) -> tuple[str, ...]:
-    return tuple(str(row[name]).strip() for name in sorted(row) if re.fullmatch("choice_[a-e]", name) and row[name])
+    texts = ["" if row.get(f"choice_{name}") is None else str(row[f"choice_{name}"]).strip() for name in "abcde"]
+    while texts and not texts[-1]:
+        texts.pop()
+    return tuple(texts)
 
 
 def _race(row: Row) -> tuple[str, tuple[str, ...], object]:
@@ -82,17 +86,13 @@ def _gender(row: Row) -> tuple[str, tuple[str, ...], object]:
     return _GENDER, ("male", "female"), str(row["answer_gt"]).strip().lower()
 
 
-def _without_doubtful(rows: list[Row]) -> list[Row]:
-    return [
-        row
-        for row in rows
-        if (str(row.get("person_id", "")).strip(), str(row.get("emotion_label", "")).lower()) not in _LEFT_OUT
-    ]
+def _is_complete(row: Row) -> bool:
+    return all(row.get(name) is not None for name in ("question", "answer_gt"))
 
 
-def _as_many_of_each(rows: list[Row]) -> list[Row]:
-    genders = [[row for row in rows if _gender(row)[2] == name] for name in ("male", "female")]
-    return balanced(*genders)
+def _is_certain(row: Row) -> bool:
+    about = str(row.get("person_id", "")).strip(), str(row.get("emotion_label", "")).lower()
+    return _is_complete(row) and about not in _LEFT_OUT
 
 
 _LISTS: Mapping[str, _List] = {
@@ -108,11 +108,12 @@ _LISTS: Mapping[str, _List] = {
         "GTZAN/concatenated_audio/music_genre_classification_meta.json",
         ("GTZAN/concatenated_audio/wav", "GTZAN/concatenated_audio"),
         _lettered,
+        _is_complete,
     ),
     "ASC": _List(
         "TAU/concatenated_resampled/acoustic_scene_task_meta.json", ("TAU/concatenated_resampled",), _lettered
     ),
-    "ER": _List("VESUS/audio_emotion_dataset.json", ("VESUS",), _lettered, _without_doubtful),
+    "ER": _List("VESUS/audio_emotion_dataset.json", ("VESUS",), _lettered, _is_certain),
     "SAR": _List(
         "VoxCeleb/concatenated_audio/age_classification_task_meta.json",
         ("VoxCeleb/concatenated_audio/wav", "VoxCeleb/concatenated_audio"),
@@ -122,7 +123,6 @@ _LISTS: Mapping[str, _List] = {
         "VoxCeleb/concatenated_audio/gender_id_task_meta.json",
         ("VoxCeleb/concatenated_audio/wav", "VoxCeleb/concatenated_audio"),
         _gender,
-        _as_many_of_each,
     ),
 }
 
@@ -182,7 +182,11 @@ class AudioMarathon(Benchmark):
     @override
     def samples(self) -> Iterator[Sample]:
         tree = Tree(self.data)
-        readers = {"ASR": _transcripts, "SD": _deepfakes}
+        readers: dict[str, Callable[[Tree], Iterable[Sample]]] = {
+            "ASR": _transcripts,
+            "SD": _deepfakes,
+            "SGR": _genders,
+        }
         for task in chosen(self.tasks, self.SCORERS):
             yield from readers[task](tree) if task in readers else _listed(tree, task, _LISTS[task])
 
@@ -205,13 +209,23 @@ def _listed(tree: Tree, task: str, about: _List) -> Iterator[Sample]:
     there = [row for row in rows if found[id(row)]]
     _check_there(tree, task, len(there), len(rows))
     places = {id(row): number for number, row in enumerate(rows, 1)}
-    for row in about.select(there):
-        name = f"{task}/{places[id(row)]}"
-        try:
-            question, choices, answer = about.read(row)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"Sample {name} is not as published ({error!r}); see '{about.file}'.") from error
-        yield _sample(tree, task, name, found[id(row)], question, choices, correct_index(answer, choices, name))
+    for row in there:
+        if about.keeps(row):
+            name = f"{task}/{places[id(row)]}"
+            try:
+                question, choices, answer = about.read(row)
+            except (KeyError, TypeError, AttributeError) as error:
+                raise DataError(f"Sample {name} is not as published ({error!r}); see '{about.file}'.") from error
+            yield _sample(tree, task, name, found[id(row)], question, choices, _index(answer, choices, name))
+
+
+def _genders(tree: Tree) -> list[Sample]:
+    """As many men as women."""
+    samples = list(_listed(tree, "SGR", _LISTS["SGR"]))
+    men, women = ([each for each in samples if each.correct == right] for right in (0, 1))
+    if not men or not women:
+        raise DataError(f"The rows of SGR in '{tree.root}' are all of one answer_gt; expected Male and Female.")
+    return balanced(men, women)
 
 
 def _rows(tree: Tree, task: str, about: _List) -> list[Row]:
@@ -227,30 +241,37 @@ def _rows(tree: Tree, task: str, about: _List) -> list[Row]:
     return rows
 
 
+def _index(answer: object, choices: tuple[str, ...], name: str) -> int:
+    """Which choice is meant: a letter, in any case, before a text."""
+    letters = [letter(i) for i in range(len(choices))]
+    said = str(answer).strip().upper()
+    return letters.index(said) if said in letters else correct_index(answer, choices, name)
+
+
 def _recording(about: _List, row: Row, files: set[str]) -> str:
-    path = row.get(about.path)
+    path = posixpath.normpath(str(row.get(about.path)).replace("\\", "/"))
     return next((f"{folder}/{path}" for folder in about.folders if f"{folder}/{path}" in files), "")
 
 
-def _check_there(tree: Tree, task: str, there: int, listed: int) -> None:
+def _check_there(tree: Tree, task: str, there: int, listed: int, what: str = "") -> None:
+    what = f"{what} {listed} recordings of {task}".strip()
     if not there:
-        raise DataError(
-            f"'{tree.root}' has none of the {listed} recordings of {task}; fetch them, or leave it out."
-        )
+        raise DataError(f"'{tree.root}' has none of the {what}; fetch them, or leave it out by --task.")
     if there < listed:
         warnings.warn(
-            f"{listed - there} of the {listed} recordings of {task} are not in '{tree.root}' and are left out, as"
-            " the benchmark's scripts do.",
+            f"{listed - there} of the {what} are not in '{tree.root}' and are left out, as the benchmark's scripts"
+            " do.",
             stacklevel=2,
         )
 
 
 def _transcripts(tree: Tree) -> Iterator[Sample]:
     """The tree of LibriSpeech: speaker, chapter, recordings; `<recording>.txt`, or a line of `<..>.trans.txt`."""
-    paths = tree.find(_SPEECH, (".flac",))
+    depth = len(_parts(_SPEECH)) + 3  # speaker, chapter, file
+    paths = [path for path in tree.find(_SPEECH, (".flac",)) if len(_parts(path)) == depth]
     texts = set(tree.find(_SPEECH, (".txt",)))
     found = [(path, _transcript(tree, PurePosixPath(path), texts)) for path in sorted(paths, key=_parts)]
-    _check_there(tree, "ASR", sum(bool(text) for _, text in found), len(found))
+    _check_there(tree, "ASR", sum(bool(text) for _, text in found), len(found), "transcripts of the")
     for path, text in found:
         if text:
             yield Sample(
@@ -276,7 +297,10 @@ def _transcript(tree: Tree, path: PurePosixPath, texts: set[str]) -> str:
 
 
 def _deepfakes(tree: Tree) -> Iterator[Sample]:
-    real, fake = (tree.find(f"{_DEEPFAKE}/{name}", (".wav",)) for name in ("real", "fake"))
+    real, fake = (
+        [path for path in tree.find(f"{_DEEPFAKE}/{name}", (".wav",)) if PurePosixPath(path).parent.name == name]
+        for name in ("real", "fake")
+    )
     if not real or not fake:
         raise DataError(f"'{tree.root}' has no recordings in '{_DEEPFAKE}/real' or none in 'fake' (SD).")
     for path in balanced(real, fake):

@@ -78,9 +78,24 @@ class LongSpeech(Benchmark):
             path = f"LongSpeechQA/{task}/{self.split}.jsonl"
             if not tree.exists(path):
                 raise DataError(f"'{self.data}' has no '{path}'; name the tasks that are there by --task.")
+            rows = 0
             for number, line in enumerate(tree.lines(path), 1):
                 if line.strip():
+                    rows += 1
                     yield _sample(line, task, number, tree)
+            if not rows:
+                raise DataError(f"'{path}' of '{self.data}' is empty; leave its task out by --task.")
+
+
+def _said(content: object) -> str:
+    """A message: a text, a number, or a list of one of these."""
+    if isinstance(content, list) and len(content) == 1:
+        content = content[0]
+    if isinstance(content, dict) and content.get("type") == "text":
+        content = content["text"]
+    if isinstance(content, bool) or not isinstance(content, str | int | float):
+        raise TypeError(f"content is {content!r}")
+    return str(content).strip()
 
 
 def _sample(line: str, task: str, number: int, tree: Tree) -> Sample:
@@ -91,9 +106,7 @@ def _sample(line: str, task: str, number: int, tree: Tree) -> Sample:
             messages = json.loads(messages)
         user = next(each for each in messages if each["role"] == "user")
         assistant = next(each for each in messages if each["role"] == "assistant")
-        asked = user["content"]
-        question, path = str(asked[0] if isinstance(asked, list) else asked), str(user["audio"])
-        reference = str(assistant["content"]).strip()
+        question, reference, path = _said(user["content"]), _said(assistant["content"]), str(user["audio"])
     except (ValueError, KeyError, TypeError, IndexError, StopIteration, AttributeError) as error:
         raise DataError(
             f"Line {number} of the task {task} is not as published ({error!r}); expected language and messages, by"

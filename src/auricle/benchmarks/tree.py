@@ -33,8 +33,10 @@ class Tree:
         try:
             with self._files.open(self._at(path), "r", encoding="utf-8-sig") as file:
                 yield from file
-        except (OSError, ValueError) as error:
-            raise DataError(f"'{path}' of '{self.root}' cannot be read ({error}).") from error
+        except GeneratorExit:
+            raise
+        except Exception as error:  # of the file system, whichever it is
+            raise DataError(f"'{path}' of '{self.root}' cannot be read ({_first_line(error)}).") from error
 
     def text(self, path: str) -> str:
         """A whole text file."""
@@ -42,18 +44,31 @@ class Tree:
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file or folder."""
-        return bool(self._files.exists(self._at(path)))
+        try:
+            self._files.info(self._at(path))
+        except FileNotFoundError:
+            return False
+        except Exception as error:
+            raise self._unreachable(error) from error
+        return True
 
     def find(self, folder: str, suffixes: tuple[str, ...] = ()) -> list[str]:
-        """All files below a folder, sorted, as paths from the root; none if there is no such folder.
+        """All files below a folder, sorted, as paths from the root; hidden ones, or without such a folder, none.
 
         Args:
             folder: from the root.
             suffixes: such as ".wav"; none takes all.
         """
         top = self._at("")
-        found = [str(path).removeprefix(top).lstrip("/") for path in self._files.find(self._at(folder))]
-        return sorted(path for path in found if not suffixes or path.lower().endswith(suffixes))
+        try:
+            found = [str(path).removeprefix(top).lstrip("/") for path in self._files.find(self._at(folder))]
+        except Exception as error:
+            raise self._unreachable(error) from error
+        return sorted(
+            path
+            for path in found
+            if (not suffixes or path.lower().endswith(suffixes)) and not PurePosixPath(path).name.startswith(".")
+        )
 
     def load(self, path: str) -> Waveform:
         """Reads a recording; from elsewhere it is fetched for as long as that takes.
@@ -67,8 +82,10 @@ class Tree:
             copy = Path(folder) / PurePosixPath(path).name
             try:
                 self._files.get_file(self._at(path), str(copy))
-            except OSError as error:
-                raise AudioError(f"The recording '{path}' of '{self.root}' cannot be fetched: {error}.") from error
+            except Exception as error:  # a network's errors have no common class
+                raise AudioError(
+                    f"The recording '{path}' of '{self.root}' cannot be fetched: {_first_line(error)}."
+                ) from error
             return audio.load(copy)
 
     @property
@@ -80,18 +97,22 @@ class Tree:
         """The file system, and the root in it."""
         root = str(self.root)
         if self._local:
-            root = Path(root).resolve().as_uri()
-        elif "://" not in root:
+            return fsspec.filesystem("file"), Path(root).resolve().as_posix()
+        if "://" not in root:
             if root.count("/") != 1 or root.startswith((".", "/", "~")):
                 raise DataError(f"There is no folder '{root}'; give one, or OWNER/NAME of a data set of the hub.")
             root = f"hf://datasets/{root}"
         try:
             files, top = fsspec.core.url_to_fs(root)
-            if not files.exists(top):
-                raise DataError(f"There is no data set '{self.root}'.")
-        except (OSError, ValueError, ImportError) as error:
-            raise DataError(f"The data set '{self.root}' cannot be reached ({error}).") from error
+            files.info(top)
+        except FileNotFoundError as error:
+            raise DataError(f"There is no data set '{self.root}'.") from error
+        except Exception as error:
+            raise self._unreachable(error) from error
         return files, str(top)
+
+    def _unreachable(self, error: Exception) -> DataError:
+        return DataError(f"The data set '{self.root}' cannot be reached ({_first_line(error)}).")
 
     @property
     def _files(self) -> Any:  # noqa: ANN401 - fsspec has no types
@@ -99,3 +120,7 @@ class Tree:
 
     def _at(self, path: str) -> str:
         return f"{self._opened[1].rstrip('/')}/{path}".rstrip("/")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

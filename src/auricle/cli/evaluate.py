@@ -25,7 +25,9 @@ class ProtocolName(StrEnum):
 
 AsPublished = Annotated[
     bool,
-    typer.Option("--as-published", help="Figures as the benchmark's own scripts have them, where they differ."),
+    typer.Option(
+        "--as-published", help="Leave out what the benchmark's own scripts leave out: answers that cannot be read."
+    ),
 ]
 Runs = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of 'auricle eval --output'.")]
 
@@ -61,7 +63,10 @@ def eval_command(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask the first samples only, of each task.")] = None,
     max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Where open answers end; by default where the benchmark says.")
+        int | None,
+        typer.Option(
+            min=1, help="Where long open answers end, such as transcripts; by default where the benchmark says."
+        ),
     ] = None,
     longer_than: Annotated[
         float | None, typer.Option(help="Seconds; leave shorter recordings out (dream-tts, cn-college-listen).")
@@ -77,7 +82,7 @@ def eval_command(
     as_published: AsPublished = False,
     as_json: Json = False,
 ) -> None:
-    """Ask a model every question of a benchmark, by several methods; each recording is encoded once."""
+    """Ask a model every question of a benchmark by several methods, for which a recording is encoded once."""
     from auricle import registry
     from auricle.cli import show
     from auricle.errors import DataError

@@ -24,7 +24,7 @@ Reply with one word:
 YES if the given answer says what the reference says, in whatever words;
 PARTIALLY if it says some of it, and nothing that contradicts it;
 NO if it is wrong, contradicts the reference, says something else, or says nothing."""
-_VERDICT = re.compile(r"\b(YES|PARTIALLY|NO)\b")
+_VERDICT = re.compile(r"\W*(YES|PARTIALLY|NO)\b")  # begins a reply, or its last line
 _ATTEMPTS = 3
 
 
@@ -55,7 +55,7 @@ def judge(
     records = _to_judge(folder)
     cut_torn_line(folder / VERDICTS)
     known = _verdicts(folder, judge_name)
-    todo = [record for record in records if known.get(record.key, ("",))[0] != record.answer]
+    todo = [record for record in records if known.get(record.key, (None,))[0] != record.answer]
     done = len(records) - len(todo)
     with (folder / VERDICTS).open("a", encoding="utf-8") as file, ThreadPoolExecutor(concurrency) as pool:
         waiting = iter(todo)
@@ -102,11 +102,17 @@ def _to_judge(folder: Path) -> list[Record]:
 
 
 def _ask(chat: Chat, record: Record) -> str:
-    """The verdict; a judge that says something else is asked again, and in the end there is none."""
+    """The verdict; a judge that says something else is asked again, and in the end there is none.
+
+    An answer that says nothing is wrong without a judge.
+    """
+    if not record.answer.strip():
+        return "NO"
     text = f"Question: {record.question}\n\nReference answer: {record.reference}\n\nGiven answer: {record.answer}"
     messages = [Message("system", _SYSTEM), Message("user", f"{text}\n\nYES, PARTIALLY or NO?")]
     for seed in range(_ATTEMPTS):
-        if found := _VERDICT.search(chat.reply(messages, seed).upper()):
+        reply = chat.reply(messages, seed).upper()
+        if found := _VERDICT.match(reply) or _VERDICT.match(reply.splitlines()[-1]):
             return found[1]
     return ""
 

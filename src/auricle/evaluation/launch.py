@@ -1,5 +1,7 @@
 """Runs an evaluation in this process or in several, each with a share of the samples and a model of its own."""
 
+import os
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -119,8 +121,7 @@ def work(job: Job, part: int, parts: int, on_sample: Progress | None = None) -> 
             counter.write(b".")
         if on_sample:
             on_sample(done)
-        parent = parent_process()
-        if _stop is not None and (_stop.is_set() or (parent is not None and not parent.is_alive())):
+        if _stop is not None and _stop.is_set():
             raise ModelError("The evaluation was stopped; run the command again, it goes on where it was.")
 
     with Log(job.folder, run, part) as log:
@@ -137,6 +138,15 @@ def _options(job: Job) -> dict[str, str]:
 def _listen_to(stop: Event) -> None:
     global _stop  # noqa: PLW0603 - a process of the pool is told once
     _stop = stop
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that began it is gone, whatever it is doing: it holds the log's file."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _weights(lm: SpeechLM) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from auricle.errors import DataError
 from auricle.evaluation import metrics, pictures
-from auricle.evaluation.judge import judged
+from auricle.evaluation.judge import judge_of, judged
 from auricle.evaluation.log import Record, Run, read, read_run
 from auricle.evaluation.metrics import Estimate, Row
 from auricle.evaluation.scoring import constant_letters
@@ -70,7 +70,7 @@ def result(folder: Path, as_published: bool = False) -> Result:
     records = judged(folder, tuple(read(folder)))
     if not records:
         raise DataError(f"The run in '{folder}' has no answers yet; run 'auricle eval' first.")
-    if tasks := tasks_of(run, records, as_published):
+    if tasks := tasks_of(run, records, as_published, judge_of(folder)):
         return Result(run, records, (), tasks)
     rows = tuple(metrics.row(name, those) for name, those in metrics.by_method(records).items())
     return Result(run, records, rows)
@@ -79,10 +79,7 @@ def result(folder: Path, as_published: bool = False) -> Result:
 def section(scored: Result) -> Section:
     """Tables and plots of one run."""
     run, samples = scored.run, scored.samples
-    how = "log-likelihood of each choice, which the prompt does not list, the prior taken off"
-    if run.protocol == "generate":
-        most = min(run.permute, max(len(record.choices) for record in samples))
-        how = "generated; choices in " + (f"{most} orders, seed {run.seed}" if most else "the published order")
+    how = _how(run, samples)
     found = _choices(scored) if scored.tasks is None else tables(scored.tasks)
     return Section(
         title=f"{run.model} on {run.benchmark}",
@@ -90,6 +87,17 @@ def section(scored: Result) -> Section:
         tables=tuple(table for table in found if table.rows),
         plots=tuple(_plots(scored)),
     )
+
+
+def _how(run: Run, samples: Sequence[Record]) -> str:
+    """How answers were had, to questions with choices and to open ones."""
+    most = min(run.permute, max(len(record.choices) for record in samples))
+    listed = "generated; choices in " + (f"{most} orders, seed {run.seed}" if most else "the published order")
+    likely = "log-likelihood of each choice, which the prompt does not list, the prior taken off"
+    with_choices = listed if run.protocol == "generate" else likely
+    if all(record.choices for record in samples):
+        return with_choices
+    return f"{with_choices}; of open questions generated" if any(r.choices for r in samples) else "generated"
 
 
 def _choices(scored: Result) -> list[Table]:

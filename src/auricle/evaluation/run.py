@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Int
@@ -23,6 +24,7 @@ from auricle.timing import now
 
 Read = AudioTokens | Memory | None  # by the LLM, of a recording
 ANSWER_TOKENS = 32  # a letter, or a choice said again
+SHORT_TOKENS = 64  # up to here an open answer is a word or a number
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Plan:
             is asked once.
         seed: of the orders.
         limit: samples to ask at most, of each task; None asks all.
-        max_new_tokens: where the answer to an open question ends at the latest; None leaves it to the benchmark.
+        max_new_tokens: where a long answer to an open question ends at the latest, such as a transcript; None
+            leaves it to the benchmark, as words and numbers are in any case.
     """
 
     methods: tuple[Method, ...]
@@ -131,12 +134,12 @@ class _Asked:
 
     def __init__(self, lm: SpeechLM, sample: Sample, plan: Plan, summarizer: Summarizer | None = None) -> None:
         self.lm, self.sample, self.plan, self.summarizer = lm, sample, plan, summarizer
-        try:
-            self.query = lm.query(sample.question, sample.choices)
-        except QueryError as error:
-            raise DataError(f"Sample {sample.id} cannot be asked: {error}") from error
         self.prior: tuple[float, ...] = ()
         self.recording: Recording | None = None
+
+    @cached_property
+    def query(self) -> Query:
+        return self.lm.query(self.sample.question, self.sample.choices)
 
     def answers(self, todo: Sequence[tuple[Method, tuple[int, ...]]]) -> list[Record]:
         """A record of every method in every order."""
@@ -145,7 +148,7 @@ class _Asked:
             mine = [order for each, order in todo if each == method]
             try:
                 records += self._method(method, mine)
-            except (AudioError, ContextLengthError, DataError) as error:
+            except (AudioError, ContextLengthError, DataError, QueryError) as error:
                 records += [replace(self._blank(method), order=order, error=str(error)) for order in mine]
         return records
 
@@ -215,7 +218,9 @@ class _Asked:
 
     def _answer(self, record: Record, read: Read) -> Record:
         if not self.sample.choices:
-            most = min(self.sample.max_new_tokens, self.plan.max_new_tokens or self.sample.max_new_tokens)
+            most = self.sample.max_new_tokens
+            if self.plan.max_new_tokens is not None and most > SHORT_TOKENS:
+                most = self.plan.max_new_tokens
             return replace(record, answer=self.lm.generate(self._prompt(read), most))
         if self.plan.protocol == "generate":
             prompt = self._prompt(read, [self.sample.choices[i] for i in record.order])

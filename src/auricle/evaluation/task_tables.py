@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from auricle.errors import UnknownNameError
 from auricle.evaluation import metrics
 from auricle.evaluation.log import Record, Run
 from auricle.evaluation.metrics import Estimate
-from auricle.evaluation.scorers.base import Scorer, best_constant, difference, figures
+from auricle.evaluation.scorers.base import Counted, Scorer, best_constant, count, difference, figures
+from auricle.evaluation.scorers.labels import Judged
 from auricle.evaluation.table import Table, failures
 
 AGAINST = "full"  # what all other methods are compared with
@@ -30,7 +32,8 @@ class Tasks:
         scorers: of the tasks that were asked, in the benchmark's order.
         mean: whether their mean is a figure of the benchmark.
         answers: records by task, and in it by method.
-        as_published: whether the main figures are those that the benchmark's own scripts print.
+        as_published: whether the main figures leave out what the benchmark's own scripts leave out.
+        judge: who judged the answers that need it; "" if nobody did.
     """
 
     run: Run
@@ -38,26 +41,32 @@ class Tasks:
     mean: bool
     answers: Mapping[str, Mapping[str, Sequence[Record]]]
     as_published: bool = False
+    judge: str = ""
 
     @property
     def methods(self) -> tuple[str, ...]:
         """In the order in which they first appear."""
         return tuple(dict.fromkeys(name for those in self.answers.values() for name in those))
 
-    def figures(self) -> Found:
-        """All figures of every method in every task."""
+    @cached_property
+    def counted(self) -> Mapping[tuple[str, str], Counted]:
+        """All answers, by task and method: counting a long transcript takes a while."""
         return {
-            (task, name): figures(self.scorers[task], records)
+            (task, name): count(self.scorers[task], records)
             for task, by_method in self.answers.items()
             for name, records in by_method.items()
         }
+
+    def figures(self) -> Found:
+        """All figures of every method in every task."""
+        return {key: figures(counted) for key, counted in self.counted.items()}
 
     def main(self, task: str, found: Mapping[str, Estimate | None]) -> str:
         """The name of a task's main figure."""
         return self.scorers[task].main(list(found), self.as_published)
 
 
-def tasks_of(run: Run, records: Sequence[Record], as_published: bool = False) -> Tasks | None:
+def tasks_of(run: Run, records: Sequence[Record], as_published: bool = False, judge: str = "") -> Tasks | None:
     """The run's tasks; None for a benchmark that has none, or that is not known here."""
     try:
         benchmark = registry.benchmark_class(run.benchmark)
@@ -69,7 +78,7 @@ def tasks_of(run: Run, records: Sequence[Record], as_published: bool = False) ->
     if not answers or not known:
         return None
     mean = isinstance(benchmark, type) and issubclass(benchmark, Benchmark) and benchmark.MEAN
-    return Tasks(run, {task: known[task] for task in answers}, mean, answers, as_published)
+    return Tasks(run, {task: known[task] for task in answers}, mean, answers, as_published, judge)
 
 
 def tables(tasks: Tasks) -> list[Table]:
@@ -84,8 +93,15 @@ def tables(tasks: Tasks) -> list[Table]:
 def as_rows(tasks: Tasks) -> Iterator[dict[str, Any]]:
     """The figures of every method in every task, as JSON takes them."""
     for (task, method), found in tasks.figures().items():
-        values = {name: None if each is None else asdict(each) for name, each in found.items()}
+        values = {name: None if each is None else _plain(each) for name, each in found.items()}
         yield {"task": task, "method": method, "main": tasks.main(task, found), "figures": values}
+
+
+def _plain(each: Estimate) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in asdict(each).items()
+    }
 
 
 def _mains(tasks: Tasks, found: Found) -> Table:
@@ -94,9 +110,9 @@ def _mains(tasks: Tasks, found: Found) -> Table:
     header = ["method", *(f"{task} ({name})" for task, name in names.items()), *(["mean"] if tasks.mean else [])]
     rows = []
     for method in tasks.methods:
-        estimates = {task: found.get((task, method), {}).get(names[task]) for task in every}
-        values = {task: None if each is None else each.value for task, each in estimates.items()}
-        rows.append(_row(tasks, method, {task: text(each) for task, each in estimates.items()}, values))
+        figures_of = {task: found.get((task, method), {}) for task in every}
+        values = {task: getattr(figures_of[task].get(names[task]), "value", None) for task in every}
+        rows.append(_row(tasks, method, {task: _cell(figures_of[task], names[task]) for task in every}, values))
     constants = {
         task: best_constant(tasks.scorers[task], next(iter(by.values())), tasks.as_published)
         for task, by in tasks.answers.items()
@@ -117,6 +133,14 @@ def _mains(tasks: Tasks, found: Found) -> Table:
         f"{source}" for source in dict.fromkeys(each.source for each in others)
     )
     return Table("Main figures", tuple(header), tuple(rows), f"{note}." if others else "In percent.")
+
+
+def _cell(figures_of: Mapping[str, Estimate | None], main: str) -> str:
+    """The main figure; without one, the next that there is, with its name."""
+    if figures_of.get(main) is not None:
+        return text(figures_of[main])
+    others = ((name, each) for name, each in figures_of.items() if each is not None and name != main)
+    return next((f"{name} {text(each)}" for name, each in others), "")
 
 
 def _row(
@@ -148,13 +172,18 @@ def _all_figures(tasks: Tasks, task: str, found: Found) -> Table:
     for figures_of in cells.values():
         if figures_of.get(extra) == figures_of[names[0]]:
             figures_of[extra] = ""
-    if not any(figures_of.get(extra) for figures_of in cells.values()):
-        names = [name for name in names if name != extra]
+    names = [name for name in names if any(cells[method][name] for method in by_method)]
     rows = [
         (method, str(len(records)), _kept(records), *(cells[method][name] for name in names))
         for method, records in by_method.items()
     ]
-    return Table(task, ("method", "answers", "speech kept", *names), tuple(rows))
+    note = ""
+    if isinstance(tasks.scorers[task], Judged):
+        note = (
+            f"Judged by {tasks.judge or 'nobody yet: see auricle judge'}, asked in this project's own words; what"
+            " was published was judged by another model in others."
+        )
+    return Table(task, ("method", "answers", "speech kept", *names), tuple(rows), note)
 
 
 def _kept(records: Sequence[Record]) -> str:
@@ -165,9 +194,10 @@ def _kept(records: Sequence[Record]) -> str:
 def _differences(tasks: Tasks) -> Table:
     rows = []
     for task, by_method in tasks.answers.items():
-        for method, records in by_method.items():
+        for method in by_method:
             if method != AGAINST and AGAINST in by_method:
-                gain = difference(tasks.scorers[task], records, by_method[AGAINST], tasks.as_published)
+                counted = tasks.counted
+                gain = difference(counted[task, method], counted[task, AGAINST], tasks.as_published)
                 if gain is not None:
                     rows.append((task, f"{method} - {AGAINST}", text(gain, "+.1f")))
     return Table("Differences", ("task", "methods", "difference"), tuple(rows), "Of the main figures, paired.")
@@ -178,5 +208,9 @@ def _first_main(tasks: Tasks, task: str, found: Found) -> str:
 
 
 def text(value: Estimate | None, form: str = ".1f") -> str:
-    """A figure in percent with its interval."""
-    return "" if value is None else f"{value.value:{form}} ({value.low:{form}} to {value.high:{form}})"
+    """A figure in percent with its interval, if it has one."""
+    if value is None:
+        return ""
+    return f"{value.value:{form}}" + (
+        "" if math.isnan(value.low) else f" ({value.low:{form}} to {value.high:{form}})"
+    )

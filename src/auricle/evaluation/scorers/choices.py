@@ -26,8 +26,8 @@ class F1(Scorer):
     Averaged are the classes that are right or chosen somewhere. An answer that names no choice is one that its
     class misses; "parsed only" leaves it out, as AudioMarathon's scripts do.
 
-    Differs from AudioMarathon's scripts: some of them average over fixed classes, which is the same where each is
-    right somewhere.
+    Differs from AudioMarathon's scripts: letters are read from all answers in one way, where each script has its
+    own; and some of them average over fixed classes, which is the same where each is right somewhere.
 
     Attributes:
         classes: the "letters" as they were listed, where choices differ from question to question; or the "choices"

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 from typing_extensions import override
 
-from auricle.errors import DataError
 from auricle.evaluation.log import Record
-from auricle.evaluation.scorers.base import Figures, Scorer, percent
+from auricle.evaluation.scorers.base import Figures, Scorer, percent, where_any
 
+UNKNOWN = "reference unknown"
 _NUMBERS = (
     *("zero", "one", "two", "three", "four", "five", "six"),
     *("seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen"),
@@ -49,7 +49,7 @@ class Count(Scorer):
     """N.A: share of right numbers; P.R: of answers with a number; Pr: of right ones among these; M.R: 100 - P.R.
 
     LongSpeech, section 3.2.1. The number of an answer is its first one in digits, or else in English words up to
-    twenty.
+    twenty. A reference without a number is counted, and no answer to it is right.
 
     Differs from the paper, which does not say how numbers are read; a third-party harness reads digits only.
     """
@@ -57,19 +57,18 @@ class Count(Scorer):
     @override
     def counts(self, record: Record) -> Sequence[float]:
         right = number(record.reference)
-        if right is None:
-            raise DataError(f"The reference of sample {record.sample} is {record.reference!r}; expected a number.")
         said = None if record.error else number(record.answer)
-        return float(said == right), float(said is not None), 1.0
+        return float(right is not None and said == right), float(said is not None), 1.0, float(right is None)
 
     @override
     def measure(self, sums: Float[np.ndarray, "draws counts"]) -> Figures:
-        hit, parsed, every = sums.T
+        hit, parsed, every, unknown = sums.T
         return {
             "N.A": percent(hit, every),
             "P.R": percent(parsed, every),
             "Pr": percent(hit, parsed),
             "M.R": percent(every - parsed, every),
+            UNKNOWN: where_any(unknown, every),
         }
 
     @override
@@ -80,22 +79,23 @@ class Count(Scorer):
 @final
 @dataclass(frozen=True)
 class Emotion(Scorer):
-    """St.A, the share of answers of the right class among seven; Re.A, of the right polarity among four."""
+    """St.A, the share of answers of the right class among seven; Re.A, of the right polarity among four.
+
+    LongSpeech, section 3.2.2. A reference of another kind is counted, and no answer to it is right.
+    """
 
     @override
     def counts(self, record: Record) -> Sequence[float]:
         right = emotion_class(record.reference)
-        if right is None:
-            raise DataError(
-                f"The emotion of sample {record.sample} is {record.reference!r}; expected a known label."
-            )
         said = None if record.error else emotion_class(record.answer)
-        same = said is not None and POLARITIES[said] == POLARITIES[right]
-        return float(said == right), float(same), float(said is None), 1.0
+        known = right is not None and said is not None
+        same = known and POLARITIES[said or ""] == POLARITIES[right or ""]
+        return float(known and said == right), float(same), float(said is None), 1.0, float(right is None)
 
     @override
     def measure(self, sums: Float[np.ndarray, "draws counts"]) -> Figures:
-        return {name: percent(sums[:, i], sums[:, 3]) for i, name in enumerate(("St.A", "Re.A", "unparsed"))}
+        found = {name: percent(sums[:, i], sums[:, 3]) for i, name in enumerate(("St.A", "Re.A", "unparsed"))}
+        return found | {UNKNOWN: where_any(sums[:, 4], sums[:, 3])}
 
     @override
     def constants(self, records: Sequence[Record]) -> Sequence[str]:
@@ -112,7 +112,7 @@ class Judged(Scorer):
 
     @override
     def counts(self, record: Record) -> Sequence[float]:
-        judged = bool(record.error or record.verdict)
+        judged = self.is_scored(record)
         yes, partially = record.verdict == "YES", record.verdict == "PARTIALLY"
         return float(yes), float(yes or partially), float(judged), 1.0
 
@@ -124,6 +124,10 @@ class Judged(Scorer):
             "Re.A": percent(partially, judged),
             "judged": percent(judged, every),
         }
+
+    @override
+    def is_scored(self, record: Record) -> bool:
+        return bool(record.error or record.verdict)
 
     @override
     def constants(self, records: Sequence[Record]) -> Sequence[str]:

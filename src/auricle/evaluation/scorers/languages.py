@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from typing_extensions import override
 
-from auricle.errors import DataError
 from auricle.evaluation.log import Record
-from auricle.evaluation.scorers.base import Figures, Scorer, percent
+from auricle.evaluation.scorers.base import Figures, Scorer, percent, where_any
 
 # ISO 639-1 codes, with the names that answers use: English first, then what speakers call it.
 LANGUAGES: Mapping[str, tuple[str, ...]] = {
@@ -81,24 +80,23 @@ class LanguageDetection(Scorer):
     """D.A, the share of right languages; M.R, of answers that name none; D.E, of wrong ones. They add up to 100.
 
     The paper's wording of the last two could not be read (LongSpeech, section 3.2): a third-party harness has them
-    the other way round.
+    the other way round. A language that is not in the table is counted, and no answer to it is right.
     """
 
     @override
     def counts(self, record: Record) -> Sequence[float]:
         right = base_code(record.groups.get("language", "")) or named(record.reference)
-        if not right:
-            raise DataError(f"The language of sample {record.sample} is {record.reference!r}; it is not known.")
         said = "" if record.error else named(record.answer)
-        return float(said == right), float(not said), 1.0
+        return float(bool(said) and said == right), float(not said), 1.0, float(not right)
 
     @override
     def measure(self, sums: Float[np.ndarray, "draws counts"]) -> Figures:
-        hit, unnamed, every = sums.T
+        hit, unnamed, every, unknown = sums.T
         return {
             "D.A": percent(hit, every),
             "M.R": percent(unnamed, every),
             "D.E": percent(every - hit - unnamed, every),
+            "reference unknown": where_any(unknown, every),
         }
 
     @override

@@ -58,8 +58,9 @@ class UtteranceWER(Scorer):
 class ErrorRates(Scorer):
     """Word errors, and character errors of Chinese, Japanese and Korean, over all recordings together.
 
-    The record's group "language" decides; texts are compared after Whisper's normalizers (the English one without
-    its table of British spellings), characters without spaces. A rate may exceed 100.
+    The record's group "language" decides, or the reference's own characters where it is missing. Texts are compared
+    after Whisper's normalizers (the English one without its table of British spellings), characters without spaces.
+    A rate may exceed 100.
 
     Differs from the paper (LongSpeech, section 3.2), which does not say how texts are normalized.
     """
@@ -68,7 +69,7 @@ class ErrorRates(Scorer):
 
     @override
     def counts(self, record: Record) -> Sequence[float]:
-        language = base_code(record.groups.get("language", "")) or "en"
+        language = spoken_language(record)
         normalize = normalizer(language)
         reference, heard = normalize(record.reference), normalize("" if record.error else record.answer)
         words = (0, 0) if language in CJK else _errors(reference, heard)
@@ -139,7 +140,18 @@ def spoken_content(answer: str) -> str:
         if len(parts) > 1:
             text = parts[1]
             break
-    return text.replace("<transcribed text here>", "").strip()
+    text = re.sub(r"<sep>.*?($|<)", "", text.replace("<transcribed text here>", "")).strip()
+    return re.sub(
+        r"^(spoken\s+(?:text|content)|content|transcript|transcription):\s*", "", text, flags=re.I
+    ).strip()
+
+
+def spoken_language(record: Record) -> str:
+    """The code of a recording's language; "" if it is one without a code here."""
+    if tag := record.groups.get("language", ""):
+        return base_code(tag)
+    scripts = (("ja", "[\u3040-\u30ff]"), ("ko", "[\uac00-\ud7af]"), ("zh", "[\u3400-\u9fff]"))
+    return next((code for code, signs in scripts if re.search(signs, record.reference)), "en")
 
 
 def plain_words(text: str) -> str:
