@@ -12,6 +12,11 @@ METHODS: dict[str, list[dict[str, Any]]] = {
         {"phase": "similarity"},
         {"phase": "attention"},
     ],
+    "searchlight": [
+        {},
+        {"silence": "keep", "window": 4.0},
+        {"positions": "original", "choices": False, "threshold": -1.0},
+    ],
     "random-pieces": [{}, {"seed": 7}],
     "random-crop": [{}, {"seed": 7}],
     "uniform": [{}],

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from auricle.pruning.full import Full
     from auricle.pruning.random_crop import RandomCrop
     from auricle.pruning.random_pieces import RandomPieces
+    from auricle.pruning.searchlight import Searchlight
     from auricle.pruning.speechprune import SpeechPrune
     from auricle.pruning.uniform import Uniform
     from auricle.registry import pruner
@@ -42,6 +43,7 @@ __all__ = [
     "RandomCrop",
     "RandomPieces",
     "Recording",
+    "Searchlight",
     "SpeechLM",
     "SpeechPrompt",
     "SpeechPrune",
@@ -71,6 +73,7 @@ _WHERE = {
     "auricle.pruning.full": ("Full",),
     "auricle.pruning.random_crop": ("RandomCrop",),
     "auricle.pruning.random_pieces": ("RandomPieces",),
+    "auricle.pruning.searchlight": ("Searchlight",),
     "auricle.pruning.speechprune": ("SpeechPrune",),
     "auricle.pruning.uniform": ("Uniform",),
     "auricle.registry": ("pruner",),

@@ -26,6 +26,7 @@ PRUNERS: Mapping[str, str] = {
     "full": "auricle.pruning.full:Full",
     "first30": "auricle.pruning.first30:First30",
     "speechprune": "auricle.pruning.speechprune:SpeechPrune",
+    "searchlight": "auricle.pruning.searchlight:Searchlight",
     "random-pieces": "auricle.pruning.random_pieces:RandomPieces",
     "random-crop": "auricle.pruning.random_crop:RandomCrop",
     "uniform": "auricle.pruning.uniform:Uniform",
