@@ -112,7 +112,14 @@ def _mains(tasks: Tasks, found: Found) -> Table:
     for method in tasks.methods:
         figures_of = {task: found.get((task, method), {}) for task in every}
         values = {task: getattr(figures_of[task].get(names[task]), "value", None) for task in every}
-        rows.append(_row(tasks, method, {task: _cell(figures_of[task], names[task]) for task in every}, values))
+        rows.append(
+            _row(
+                tasks,
+                method,
+                {task: _cell(tasks.scorers[task], figures_of[task], names[task]) for task in every},
+                values,
+            )
+        )
     constants = {
         task: best_constant(tasks.scorers[task], next(iter(by.values())), tasks.as_published)
         for task, by in tasks.answers.items()
@@ -135,12 +142,11 @@ def _mains(tasks: Tasks, found: Found) -> Table:
     return Table("Main figures", tuple(header), tuple(rows), f"{note}." if others else "In percent.")
 
 
-def _cell(figures_of: Mapping[str, Estimate | None], main: str) -> str:
-    """The main figure; without one, the next that there is, with its name."""
-    if figures_of.get(main) is not None:
-        return text(figures_of[main])
-    others = ((name, each) for name, each in figures_of.items() if each is not None and name != main)
-    return next((f"{name} {text(each)}" for name, each in others), "")
+def _cell(scorer: Scorer, figures_of: Mapping[str, Estimate | None], main: str) -> str:
+    """The main figure; without one, the one that stands for it, by its name."""
+    if figures_of.get(main) is not None or figures_of.get(scorer.INSTEAD) is None:
+        return text(figures_of.get(main))
+    return f"{scorer.INSTEAD} {text(figures_of[scorer.INSTEAD])}"
 
 
 def _row(

@@ -26,10 +26,12 @@ class Scorer(ABC):
 
     Attributes:
         PUBLISHED: the figure that leaves out what the benchmark's own scripts leave out; "" if there is none.
+        INSTEAD: the figure that stands for the task, by its name, where there is no main one; "" if none does.
         HIGHER: whether more is better, in the first figure.
     """
 
     PUBLISHED: ClassVar[str] = ""
+    INSTEAD: ClassVar[str] = ""
     HIGHER: ClassVar[bool] = True
 
     @abstractmethod

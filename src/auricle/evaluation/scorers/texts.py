@@ -65,6 +65,7 @@ class ErrorRates(Scorer):
     Differs from the paper (LongSpeech, section 3.2), which does not say how texts are normalized.
     """
 
+    INSTEAD: ClassVar[str] = "CER (zh, ja, ko)"
     HIGHER: ClassVar[bool] = False
 
     @override
