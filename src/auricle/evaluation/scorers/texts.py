@@ -40,7 +40,7 @@ class UtteranceWER(Scorer):
         said = "" if record.error else spoken_content(record.answer)
         reference, heard = plain_words(record.reference), plain_words(said)
         errors, words = _errors(reference, heard)
-        rate = 100.0 * errors / words if words and heard else 100.0
+        rate = 100.0 * errors / words if words else 100.0
         parsed = bool(said and record.reference.strip())
         return rate, 1.0, rate if parsed else 0.0, float(parsed)
 
