@@ -39,8 +39,8 @@ class Searchlight(Pruner):
     """
 
     pruning_rate: float = 0.6
-    window: float = 8.0
-    threshold: float = 0.2
+    window: float = 6.0
+    threshold: float = 0.6
     choices: bool = True
     silence: Silence = "skip"
     positions: Positions = "renumber"
