@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, no_type_check
 
 import typer
 
@@ -171,6 +171,7 @@ def report_command(
 
 
 @benchmarks_app.callback(invoke_without_command=True)
+@no_type_check  # typer asks for its own Context and then gives the class that this is made of
 def benchmarks_command(context: typer.Context) -> None:
     """List the benchmarks."""
     from auricle import registry
