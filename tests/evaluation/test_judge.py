@@ -86,6 +86,7 @@ def test_a_torn_line_and_what_was_judged_before_a_kill(folder):
     assert judge(folder, chat, "someone") == (5, 5)
     assert len(chat.asked) == 3
     assert len(path.read_text().splitlines()) == 5
+    assert all(each.verdict or each.error for each in judged(folder, list(read(folder))) if each.task == TASK)
     path.write_text("{\n" + path.read_text())
     with pytest.raises(DataError, match=r"Line 1 of .*verdicts.jsonl' is damaged"):
         judged(folder, list(read(folder)))

@@ -1,5 +1,5 @@
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jiwer
 import numpy as np
@@ -7,10 +7,11 @@ import pytest
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import accuracy_score, f1_score
+from typing_extensions import override
 
 from auricle.errors import DataError
 from auricle.evaluation.scorers import base, texts
-from auricle.evaluation.scorers.base import best_constant, count
+from auricle.evaluation.scorers.base import Scorer, best_constant, count
 from auricle.evaluation.scorers.choices import F1
 from auricle.evaluation.scorers.labels import (
     EMOTIONS,
@@ -374,6 +375,8 @@ def test_differences_are_paired():
     assert 0 < found.low < 25 < found.high < 50
     same = difference(Count(), first, list(reversed(first)))
     assert same.value == 0
+    assert 0 < same.high < 8  # as little as 40 recordings allow: no draw differs
+    assert same.low == -same.high
     assert difference(Count(), first, [opened("2", "2", "another")]) is None
     half = difference(Count(), first, second[:10])
     assert half.samples == 10
@@ -389,10 +392,34 @@ def test_only_what_both_judged_is_compared():
     assert difference(Judged(), second[1:], first) is None
 
 
+@dataclass(frozen=True)
+class Lengths(Scorer):
+    """The mean length of the answers, of which the shortest is the best."""
+
+    HIGHER = False
+    scale: float = 1.0
+
+    @override
+    def counts(self, record):
+        return self.scale * len(record.answer), 1.0
+
+    @override
+    def measure(self, sums):
+        return {"length": sums[:, 0] / sums[:, 1]}
+
+    @override
+    def constants(self, records):
+        return ("ab", "a", "abc")
+
+
 def test_rounding_is_no_spread():
-    records = [opened("the cat sat on mats", "the cat sat on mat", f"s{i}") for i in range(7)]
-    found = figures(Rouge(), records)["ROUGE-2"]
-    assert found.low < found.value - 5
+    found = figures(Lengths(scale=0.9), [opened("x", "", f"s{i}") for i in range(7)])["length"]
+    assert found.value == pytest.approx(0.9)
+    assert found.high > found.value + 1
+
+
+def test_the_best_constant_is_the_lowest_where_less_is_better():
+    assert best_constant(Lengths(), [opened("x", "")]) == ("a", 1.0)
 
 
 def test_a_rate_without_bounds_has_no_interval_where_all_agree():
