@@ -16,9 +16,9 @@ from typing import Any, ClassVar, final
 
 from typing_extensions import override
 
-from auricle.benchmarks.base import Benchmark, Sample
+from auricle.benchmarks.base import Sample
 from auricle.benchmarks.jsonl import correct_index
-from auricle.benchmarks.tasks import chosen, note_of
+from auricle.benchmarks.tasks import TaskBenchmark
 from auricle.benchmarks.tree import Tree
 from auricle.errors import DataError
 from auricle.evaluation.scorers.base import Scorer
@@ -129,7 +129,7 @@ _LISTS: Mapping[str, _List] = {
 
 @final
 @dataclass(frozen=True)
-class AudioMarathon(Benchmark):
+class AudioMarathon(TaskBenchmark):
     """The ten tasks of "AudioMarathon" (arXiv 2510.07293).
 
     Questions with choices are asked as the evaluation asks any others: by likelihood, or listed with letters. For
@@ -159,25 +159,11 @@ class AudioMarathon(Benchmark):
     MEAN: ClassVar[bool] = True
 
     data: str | Path = "Hezep/AudioMarathon"
-    tasks: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Checks the tasks.
-
-        Raises:
-            UnknownNameError: there is no such task.
-        """
-        chosen(self.tasks, self.SCORERS)
 
     @property
     @override
     def name(self) -> str:
         return "audiomarathon"
-
-    @property
-    @override
-    def note(self) -> str:
-        return note_of(Tree(self.data))
 
     @override
     def samples(self) -> Iterator[Sample]:
@@ -187,7 +173,7 @@ class AudioMarathon(Benchmark):
             "SD": _deepfakes,
             "SGR": _genders,
         }
-        for task in chosen(self.tasks, self.SCORERS):
+        for task in self.chosen:
             yield from readers[task](tree) if task in readers else _listed(tree, task, _LISTS[task])
 
 

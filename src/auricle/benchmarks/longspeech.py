@@ -9,8 +9,8 @@ from typing import Any, ClassVar, final
 
 from typing_extensions import override
 
-from auricle.benchmarks.base import Benchmark, Sample
-from auricle.benchmarks.tasks import chosen, note_of
+from auricle.benchmarks.base import Sample
+from auricle.benchmarks.tasks import TaskBenchmark
 from auricle.benchmarks.tree import Tree
 from auricle.errors import DataError
 from auricle.evaluation.scorers.base import Scorer
@@ -26,7 +26,7 @@ _LABEL_TOKENS = 32
 
 @final
 @dataclass(frozen=True)
-class LongSpeech(Benchmark):
+class LongSpeech(TaskBenchmark):
     """The eight tasks of "LongSpeech" (arXiv 2601.13539): `LongSpeechQA/<task>/<split>.jsonl` beside recordings.
 
     A row has `language` (of the target, for translation), and `messages`: what the user asks, with `audio`, a path
@@ -50,31 +50,17 @@ class LongSpeech(Benchmark):
     }
 
     data: str | Path = "ATH-MaaS/Marco_Longspeech"
-    tasks: tuple[str, ...] = ()
     split: str = "test"
-
-    def __post_init__(self) -> None:
-        """Checks the tasks.
-
-        Raises:
-            UnknownNameError: there is no such task.
-        """
-        chosen(self.tasks, self.SCORERS)
 
     @property
     @override
     def name(self) -> str:
         return "longspeech"
 
-    @property
-    @override
-    def note(self) -> str:
-        return note_of(Tree(self.data))
-
     @override
     def samples(self) -> Iterator[Sample]:
         tree = Tree(self.data)
-        for task in chosen(self.tasks, self.SCORERS):
+        for task in self.chosen:
             path = f"LongSpeechQA/{task}/{self.split}.jsonl"
             if not tree.exists(path):
                 raise DataError(f"'{self.data}' has no '{path}'; name the tasks that are there by --task.")

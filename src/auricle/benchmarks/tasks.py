@@ -2,7 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
+from typing_extensions import override
+
+from auricle.benchmarks.base import Benchmark
 from auricle.benchmarks.tree import Tree
 from auricle.errors import DataError
 from auricle.evaluation.scorers.base import Scorer
@@ -21,6 +26,37 @@ def chosen(tasks: tuple[str, ...], scorers: Mapping[str, Scorer]) -> tuple[str, 
         if task not in scorers:
             raise unknown_name(task, list(scorers), "task")
     return tuple(task for task in scorers if not tasks or task in tasks)
+
+
+@dataclass(frozen=True)
+class TaskBenchmark(Benchmark):
+    """A benchmark of several tasks, whose files lie in one tree.
+
+    Attributes:
+        data: the root of its files.
+        tasks: which are asked; none takes all.
+    """
+
+    data: str | Path
+    tasks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks the tasks.
+
+        Raises:
+            UnknownNameError: there is no such task.
+        """
+        chosen(self.tasks, self.SCORERS)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The tasks that are asked, in the order of the benchmark."""
+        return chosen(self.tasks, self.SCORERS)
+
+    @property
+    @override
+    def note(self) -> str:
+        return note_of(Tree(self.data))
 
 
 def note_of(tree: Tree) -> str:
