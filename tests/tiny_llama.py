@@ -8,7 +8,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from typing_extensions import override
 
 from auricle.audio import SAMPLE_RATE, Waveform
-from auricle.models.hugging_face import HuggingFaceSpeechLM, Template, qk_of, template_from_text
+from auricle.models.hugging_face import HuggingFaceSpeechLM
+from auricle.models.projections import qk_of
+from auricle.models.template import Template, template_from_text
 from auricle.speech_lm import QK
 
 PER_TOKEN = SAMPLE_RATE * 2 // 25  # samples of a token: 12.5 a second

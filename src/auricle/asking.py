@@ -194,9 +194,11 @@ def answer(
     """
     pruner = SpeechPrune() if pruner is None else pruner
     start = now()
-    keep = pruner.keep(recording.tokens, query, lm)
+    reduced = pruner.reduce(recording.tokens, query, lm)
     pruned = now()
-    prompt = lm.prompt(recording.tokens, query).keep(keep, pruner.positions)
+    keep = reduced.keep
+    whole = lm.prompt(recording.tokens, query)
+    prompt = reduced.prompt(whole)
     said = reply(lm, prompt, query, prior=prior, max_new_tokens=max_new_tokens)
     return Answer(
         answer=said.text,
@@ -206,7 +208,7 @@ def answer(
         pruner=pruner_name(pruner),
         pruning_rate=getattr(pruner, "pruning_rate", None),
         compression_ratio=None,
-        tokens=Tokens(len(recording.tokens), len(keep), len(prompt) - len(keep)),
+        tokens=Tokens(len(recording.tokens), len(keep), len(whole) - len(recording.tokens)),
         kept_spans=spans(recording.tokens.times[keep], recording.duration),
         seconds=Seconds(recording.encode_seconds, pruned - start, said.prefill, said.decode),
     )

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from typing_extensions import override
 
-from auricle.errors import ModelError, QueryError
+from auricle.errors import ModelError, OptionError, QueryError
 from auricle.loading import adapt
 from auricle.models.hugging_face import HuggingFaceSpeechLM
-from auricle.pruning.base import Pruner
+from auricle.pruning.base import Pruner, Reduced
 from auricle.speech_lm import AudioTokens, check_indices
 
 # Arguments with one value a token, cut like the token ids.
@@ -69,7 +69,13 @@ class Pruned(AbstractContextManager["PreTrainedModel"]):
             UnknownNameError: no adapter reads this class.
             UnprunableModelError: the model's speech tokens cannot be dropped.
             ModelError: the model has no `generate` of `transformers` that reads embeddings.
+            OptionError: the method works inside the LLM.
         """
+        if self._pruner.layer:
+            raise OptionError(
+                f"{type(self._pruner).__name__} drops speech inside the LLM, which this context does not reach; use"
+                " auricle.load and auricle.ask, or a method that prunes before the LLM."
+            )
         lm = _adapted(self._model, self._processor)
         with ExitStack() as patches:
             calls = _Calls(self._pruner, lm, self._question, _original(self._model, "forward"))
@@ -173,10 +179,14 @@ class _Calls:
                 " expected one placeholder for every speech token, as the processor writes them."
             )
         audio = (ids[0] == _audio_token(self.lm)).nonzero()[:, 0]
-        keep = self._keep(embeds[0, audio.to(embeds.device)].detach(), ids, int(audio[-1]))
+        reduced = self._reduced(embeds[0, audio.to(embeds.device)].detach(), ids, int(audio[-1]))
+        keep = reduced.keep
         check_indices(keep, len(audio))
         if len(keep) == len(audio):
             return None
+        if reduced.embeds is not None:
+            embeds = embeds.clone()
+            embeds[0, audio[keep.to(audio.device)].to(embeds.device)] = reduced.embeds.to(embeds)
         stays = torch.ones(ids.shape[1], dtype=torch.bool, device=ids.device)
         stays[audio] = False
         stays[audio[keep.to(ids.device)]] = True
@@ -210,14 +220,12 @@ class _Calls:
                 hook.remove()
         raise ModelError(f"{self.lm.name} never ran its decoder; use auricle.load instead.")
 
-    def _keep(
-        self, embeds: Float[Tensor, "audio dim"], ids: Int[Tensor, "1 tokens"], last: int
-    ) -> Int[Tensor, "kept"]:
+    def _reduced(self, embeds: Float[Tensor, "audio dim"], ids: Int[Tensor, "1 tokens"], last: int) -> Reduced:
         """The pruner's choice among the prompt's speech tokens, of which the last one stands at `last`."""
         starts = torch.arange(len(embeds), dtype=torch.float64) / self.lm.tokens_per_second
         times = torch.stack([starts, starts + 1 / self.lm.tokens_per_second], dim=1).float()
         question = self.question or _question(self.lm, ids[0, last + 1 :])
-        return self.pruner.keep(AudioTokens(embeds, times), self.lm.query(question), self.lm)
+        return self.pruner.reduce(AudioTokens(embeds, times), self.lm.query(question), self.lm)
 
 
 class _Merged(Exception):  # noqa: N818 - no error: it ends a forward pass before the decoder

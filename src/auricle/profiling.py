@@ -241,7 +241,7 @@ def _prompt(
 ) -> SpeechPrompt:
     """What the LLM reads if a method chooses."""
     if isinstance(method, Pruner):
-        return whole.keep(method.keep(tokens, query, lm), method.positions)
+        return method.reduce(tokens, query, lm).prompt(whole)
     maker = cast(Summarizer, summarizer)
     return maker.prompt(maker.summarize(tokens, options=method), query)
 
@@ -251,7 +251,7 @@ def _choice(
 ) -> Callable[[], object]:
     """What a method does before the LLM reads the question."""
     if isinstance(method, Pruner):
-        return partial(method.keep, tokens, query, lm)
+        return partial(method.reduce, tokens, query, lm)
     return partial(cast(Summarizer, summarizer).summarize, tokens, options=method)
 
 

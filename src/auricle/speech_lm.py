@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from auricle.audio import Waveform
-from auricle.errors import OptionError
+from auricle.errors import ModelError, OptionError
 from auricle.key_values import Pairs
 
 Positions = Literal["renumber", "original"]
@@ -61,6 +61,34 @@ class Query:
 
 
 @dataclass(frozen=True)
+class Later:
+    """What is left of a prompt when the LLM has read it with its first layers.
+
+    Attributes:
+        layer: the decoder layer, from 1 on, before which the others are dropped.
+        stays: which of the prompt's tokens are left.
+    """
+
+    layer: int
+    stays: Bool[Tensor, "tokens"]
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What is in an LLM that has read a prompt with its first layers.
+
+    Attributes:
+        states: what the next layer is given.
+        attention: of the prompt's last token to every token, in the last of these layers.
+        keys: of that layer, rotated.
+    """
+
+    states: Float[Tensor, "tokens dim"]
+    attention: Float[Tensor, "heads tokens"]
+    keys: Float[Tensor, "kv_heads tokens head_dim"]
+
+
+@dataclass(frozen=True)
 class SpeechPrompt:
     """Everything that the LLM reads, as vectors.
 
@@ -71,6 +99,7 @@ class SpeechPrompt:
         times: start and end of each speech token in seconds.
         position_ids: position of every token; None for 0, 1, 2 ...
         past: key/value pairs that stand before `embeds`, at the positions 0, 1, 2 ...: a memory of speech.
+        later: what is left of it inside the LLM; None: all.
     """
 
     embeds: Float[Tensor, "1 tokens dim"]
@@ -79,38 +108,56 @@ class SpeechPrompt:
     times: Float[Tensor, "audio 2"]
     position_ids: Int[Tensor, "1 tokens"] | None = None
     past: Pairs | None = None
+    later: Later | None = None
 
     def __len__(self) -> int:
         """How much the LLM sees: pairs and vectors."""
         return self.embeds.shape[1] + (0 if self.past is None else len(self.past))
 
-    def keep(self, keep: Int[Tensor, "kept"], positions: Positions = "renumber") -> "SpeechPrompt":
+    def keep(
+        self,
+        keep: Int[Tensor, "kept"],
+        positions: Positions = "renumber",
+        embeds: Float[Tensor, "kept dim"] | None = None,
+    ) -> "SpeechPrompt":
         """The same prompt with only the speech tokens `keep`; everything else stays.
 
         Args:
             keep: sorted indices into the speech tokens (0 is the first speech token).
             positions: "renumber" closes the gaps, "original" leaves every token where it was.
+            embeds: what is read in their places; None: they themselves.
 
         Raises:
             OptionError: `keep` is not sorted, not unique or out of range.
         """
         check_indices(keep, len(self.audio))
         device = self.embeds.device
-        stays = torch.ones(len(self), dtype=torch.bool, device=device)
-        stays[self.audio] = False
-        stays[self.audio[keep.to(device)]] = True
+        stays = self._stays(keep)
         renumbered = stays.cumsum(0) - 1
         position_ids = None
         if positions == "original":
-            counted = torch.arange(len(self), device=device)[None]
+            counted = torch.arange(len(stays), device=device)[None]
             position_ids = (counted if self.position_ids is None else self.position_ids)[:, stays]
-        return SpeechPrompt(
-            embeds=self.embeds[:, stays],
-            audio=renumbered[self.audio[keep.to(device)]],
-            query=renumbered[self.query],
-            times=self.times[keep.cpu()],
-            position_ids=position_ids,
-        )
+        audio = renumbered[self.audio[keep.to(device)]]
+        left = self.embeds[:, stays]
+        if embeds is not None:
+            left[0, audio] = embeds.to(left)
+        return SpeechPrompt(left, audio, renumbered[self.query], self.times[keep.cpu()], position_ids)
+
+    def keep_from(self, layer: int, keep: Int[Tensor, "kept"]) -> "SpeechPrompt":
+        """The same prompt, of whose speech tokens the LLM drops all but `keep` before its layer `layer`, from 1 on.
+
+        Raises:
+            OptionError: `keep` is not sorted, not unique or out of range.
+        """
+        check_indices(keep, len(self.audio))
+        return replace(self, later=Later(layer, self._stays(keep)))
+
+    def _stays(self, keep: Int[Tensor, "kept"]) -> Bool[Tensor, "tokens"]:
+        stays = torch.ones(self.embeds.shape[1], dtype=torch.bool, device=self.embeds.device)
+        stays[self.audio] = False
+        stays[self.audio[keep.to(stays.device)]] = True
+        return stays
 
 
 @dataclass(frozen=True)
@@ -224,6 +271,18 @@ class SpeechLM(ABC):
     @abstractmethod
     def first_layer_qk(self) -> QK:
         """Query and key projections of the decoder's first layer."""
+
+    def inside(self, prompt: SpeechPrompt, layers: int) -> Inside:
+        """Reads a prompt with the LLM's first `layers` layers only; for methods that look into the LLM.
+
+        Raises:
+            ModelError: this Speech LLM does not let anybody look into it.
+            OptionError: it has not as many layers, or none is to read.
+        """
+        raise ModelError(
+            f"'{self.name}' cannot read {len(prompt)} tokens with {layers} of its layers only; take a method that"
+            " prunes before the LLM, such as 'speechprune'."
+        )
 
 
 def check_indices(keep: Int[Tensor, "kept"], length: int) -> None:

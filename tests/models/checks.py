@@ -9,7 +9,7 @@ from torch import Tensor
 
 from auricle.audio import SAMPLE_RATE, WINDOW_SECONDS
 from auricle.models.hugging_face import HuggingFaceSpeechLM
-from auricle.speech_lm import AudioTokens
+from auricle.speech_lm import AudioTokens, Later, SpeechPrompt
 
 CLOSE = 1e-4  # largest difference of logits in float32
 
@@ -169,6 +169,36 @@ def check_loglikelihood(
         logs = native_logits(lm.model, longer).log_softmax(-1)[-ids.shape[1] - 1 : -1]
         expected.append(logs.gather(1, ids.T).sum())
     assert_close(lm.loglikelihood(prompt, continuations), torch.stack(expected), atol=1e-3)
+
+
+@torch.inference_mode()
+def check_layers(lm: HuggingFaceSpeechLM, question: str, waveform: np.ndarray) -> None:
+    """Looking inside shows what eager attention says, and what is dropped inside is missed by likelihoods alike."""
+    prompt = lm.prompt(lm.encode(waveform), lm.query(question))
+    config, at = lm.model.get_decoder().config, lm.axes(torch.arange(len(prompt))[None])
+    before = config._attn_implementation
+    config._attn_implementation = "eager"
+    try:
+        with lm._reading(True):
+            out = lm.model(inputs_embeds=prompt.embeds, position_ids=at, output_attentions=True)
+    finally:
+        config._attn_implementation = before
+    seen = lm.inside(prompt, 1)
+    assert_close(seen.attention, out.attentions[0][0, :, -1], atol=1e-5)
+    assert seen.keys.shape[1] == len(seen.states) == len(prompt)
+
+    keep = torch.arange(0, len(prompt.audio), 3)
+    assert_close(lm.logits(prompt.keep_from(1, torch.arange(len(prompt.audio)))), lm.logits(prompt))
+    cut = prompt.keep_from(1, keep)
+    assert len(lm.logits(cut)) == len(prompt) - len(prompt.audio) + len(keep)
+    ids = torch.tensor(lm._tokenize("a harbor"))
+    stays = torch.cat([cut.later.stays, torch.ones(len(ids), dtype=torch.bool)])
+    longer = SpeechPrompt(
+        torch.cat([cut.embeds, lm.embed(ids)[None]], 1), cut.audio, cut.query, cut.times, later=Later(1, stays)
+    )
+    logs = lm.logits(longer).log_softmax(-1)[-len(ids) - 1 : -1]
+    assert_close(lm.loglikelihood(cut, ["a harbor"])[0], logs.gather(1, ids[:, None]).sum(), atol=1e-3)
+    assert lm.generate(cut, max_new_tokens=4) == lm.generate(cut, max_new_tokens=4)
 
 
 def check_one_window_at_a_time(lm: HuggingFaceSpeechLM, encoder: Any, seconds: float = 70) -> None:

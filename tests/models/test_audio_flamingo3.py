@@ -48,6 +48,7 @@ def test_generate(lm, recording):
 def test_loglikelihood(lm, recording):
     waveform, inputs = recording
     checks.check_loglikelihood(lm, inputs, QUESTION, waveform)
+    checks.check_layers(lm, QUESTION, waveform)
 
 
 def test_seventy_seconds(lm):

@@ -76,6 +76,7 @@ def test_generate(lm, recording):
 def test_loglikelihood(lm, recording):
     waveform, inputs = recording
     checks.check_loglikelihood(lm, inputs, QUESTION, waveform)
+    checks.check_layers(lm, QUESTION, waveform)
 
 
 def test_windows_equal_native(lm):

@@ -136,6 +136,7 @@ def test_generates_on_at_original_positions(lm):
 def test_loglikelihood(lm, recording):
     waveform, inputs = recording
     checks.check_loglikelihood(lm, inputs, QUESTION, waveform, ("in the old harbor", "A", "in the old harbor"))
+    checks.check_layers(lm, QUESTION, waveform)
 
 
 def test_loglikelihood_at_original_positions(lm):

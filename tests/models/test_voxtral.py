@@ -79,6 +79,7 @@ def test_generate(lm, recording):
 def test_loglikelihood(lm, recording):
     waveform, inputs = recording
     checks.check_loglikelihood(lm, inputs, QUESTION, waveform, ("in the old harbor", "A", "in the old harbor"))
+    checks.check_layers(lm, QUESTION, waveform)
 
 
 def test_loglikelihood_at_original_positions(lm):

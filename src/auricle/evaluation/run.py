@@ -16,13 +16,26 @@ from auricle.errors import AudioError, ContextLengthError, DataError, ModelError
 from auricle.evaluation.log import Log, Protocol, Record
 from auricle.evaluation.methods import Method
 from auricle.evaluation.scoring import orders
+from auricle.pruning.base import Reduced
 from auricle.pruning.recall import evidence_recall
 from auricle.speech_lm import AudioTokens, Query, SpeechLM, SpeechPrompt
 from auricle.summarization.memory import Memory
 from auricle.summarization.summarizer import Summarizer
 from auricle.timing import now
 
-Read = AudioTokens | Memory | None  # by the LLM, of a recording
+
+@dataclass(frozen=True)
+class Pruned:
+    """Speech tokens, and what a pruner leaves of them."""
+
+    tokens: AudioTokens
+    reduced: Reduced
+
+    def __len__(self) -> int:
+        return len(self.reduced.keep)
+
+
+Read = AudioTokens | Pruned | Memory | None  # by the LLM, of a recording
 ANSWER_TOKENS = 32  # a letter, or a choice said again
 SHORT_TOKENS = 64  # up to here an open answer is a word or a number
 
@@ -192,25 +205,28 @@ class _Asked:
             self.recording = encode(self.lm, self.sample.load(), SAMPLE_RATE)
         tokens = self.recording.tokens
         start = now()
-        every = torch.arange(len(tokens))
-        keep = method.pruner.keep(tokens, self.query, self.lm) if method.pruner else every
-        read = self._summarized(tokens.select(keep), method)
+        reduced = Reduced(torch.arange(len(tokens)))
+        if method.pruner:
+            reduced = method.pruner.reduce(tokens, self.query, self.lm)
+        read = (
+            self._summarized(reduced.tokens(tokens), method)
+            if method.compression_ratio
+            else Pruned(tokens, reduced)
+        )
         took = now() - start
         blank = replace(
             blank,
             audio_tokens=len(tokens),
             kept_tokens=len(read),
-            recall=None if method.compression_ratio else self._recall(keep, tokens),
+            recall=None if method.compression_ratio else self._recall(reduced.keep, tokens),
             position=self._position(),
             seconds={"encode": self.recording.encode_seconds, "prune": took},
         )
         return read, blank
 
-    def _summarized(self, tokens: AudioTokens, method: Method) -> AudioTokens | Memory:
-        """The tokens, or their memory if the method summarizes."""
-        if method.compression_ratio is None:
-            return tokens
-        if self.summarizer is None:
+    def _summarized(self, tokens: AudioTokens, method: Method) -> Memory:
+        """The memory of the tokens."""
+        if self.summarizer is None or method.compression_ratio is None:
             raise OptionError(f"The method '{method.name}' summarizes, but no summarizer was given.")
         options = self.summarizer.at(method.compression_ratio)
         options = replace(options, boundaries=method.boundaries or options.boundaries)
@@ -233,6 +249,8 @@ class _Asked:
     def _prompt(self, read: Read, listed: Sequence[str] | None = None) -> SpeechPrompt:
         if isinstance(read, Memory) and self.summarizer:
             return self.summarizer.prompt(read, self.query, listed)
+        if isinstance(read, Pruned):
+            return read.reduced.prompt(self.lm.prompt(read.tokens, self.query, listed))
         return self.lm.prompt(read if isinstance(read, AudioTokens) else None, self.query, listed)
 
     def _loglikelihoods(self, prompt: SpeechPrompt) -> tuple[float, ...]:

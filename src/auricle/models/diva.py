@@ -9,7 +9,9 @@ from transformers import PreTrainedModel
 from typing_extensions import override
 
 from auricle.audio import SAMPLE_RATE, WINDOW_SECONDS, Waveform
-from auricle.models.hugging_face import HuggingFaceSpeechLM, Template, qk_of
+from auricle.models.hugging_face import HuggingFaceSpeechLM
+from auricle.models.projections import qk_of
+from auricle.models.template import Template
 from auricle.speech_lm import QK
 
 

@@ -14,7 +14,9 @@ from transformers import PreTrainedModel
 from typing_extensions import override
 
 from auricle.audio import Waveform
-from auricle.models.hugging_face import HuggingFaceSpeechLM, Template, qk_of, template_from_text
+from auricle.models.hugging_face import HuggingFaceSpeechLM
+from auricle.models.projections import qk_of
+from auricle.models.template import Template, template_from_text
 from auricle.speech_lm import QK
 
 _ENCODER_RATE = 50  # encoder frames per second: mel frames every 10 ms, stacked in pairs

@@ -2,9 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -17,23 +17,10 @@ from typing_extensions import override
 from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform, prepare, windows
 from auricle.errors import ContextLengthError, ModelError
 from auricle.fingerprint import fingerprint
+from auricle.models.layers import dropping, inside
+from auricle.models.template import Template
 from auricle.questions import check_choices, check_question, list_choices
-from auricle.speech_lm import QK, AudioTokens, Query, SpeechLM, SpeechPrompt
-
-
-@dataclass(frozen=True)
-class Template:
-    """A chat prompt with one placeholder for all speech.
-
-    Attributes:
-        ids: token ids of the whole prompt, with a single audio placeholder.
-        audio: index of the placeholder, which the speech tokens replace.
-        query: indices of the question's tokens.
-    """
-
-    ids: Int[Tensor, "tokens"]
-    audio: int
-    query: Int[Tensor, "text"]
+from auricle.speech_lm import QK, AudioTokens, Inside, Query, SpeechLM, SpeechPrompt
 
 
 @dataclass(frozen=True)
@@ -184,7 +171,7 @@ class HuggingFaceSpeechLM(SpeechLM):
             options["past_key_values"] = self._cache(prompt)
             embeds = torch.cat([embeds.new_zeros(1, len(prompt.past), embeds.shape[2]), embeds], 1)
         mask = torch.ones(1, len(prompt), dtype=torch.long, device=self.device)
-        with self._reading(len(prompt.audio) > 0):
+        with self._reads(prompt):
             ids = self.model.generate(inputs_embeds=embeds, attention_mask=mask, **options)
         return self._decode(ids[0]).strip()
 
@@ -199,8 +186,8 @@ class HuggingFaceSpeechLM(SpeechLM):
     ) -> Float[Tensor, "continuations"]:
         encoded = [torch.tensor(self._tokenize(c), device=self.device) for c in continuations]
         self._check_length(len(prompt) + max((len(ids) for ids in encoded), default=0))
-        with self._reading(len(prompt.audio) > 0):
-            read = self.prefill(prompt)
+        with self._reads(prompt):
+            read = self._prefill(prompt)
             if on_prefill:
                 on_prefill()
             return torch.stack([self._continue(read, ids) for ids in encoded]).cpu()
@@ -215,10 +202,10 @@ class HuggingFaceSpeechLM(SpeechLM):
     @final
     @torch.inference_mode()
     def logits(self, prompt: SpeechPrompt) -> Float[Tensor, "tokens vocab"]:
-        """Logits after every token of the prompt."""
+        """Logits after every token of the prompt, or of those that are left of it inside the LLM."""
         positions = self._positions(prompt)
         mask = torch.ones(1, len(prompt), dtype=torch.long, device=self.device)
-        with self._reading(len(prompt.audio) > 0):
+        with self._reads(prompt):
             out = self.model(
                 inputs_embeds=prompt.embeds,
                 attention_mask=mask,  # else positions with gaps pass for packed sequences
@@ -237,17 +224,38 @@ class HuggingFaceSpeechLM(SpeechLM):
         Raises:
             ContextLengthError: the prompt does not fit into the model's context.
         """
+        with self._reads(prompt):
+            return self._prefill(prompt)
+
+    @final
+    @override
+    @torch.inference_mode()
+    def inside(self, prompt: SpeechPrompt, layers: int) -> Inside:
+        self._check_length(len(prompt))
+        mask = torch.ones(1, len(prompt), dtype=torch.long, device=self.device)
+        position_ids = self.axes(self._positions(prompt))
+        options = {"attention_mask": mask, "position_ids": position_ids, "use_cache": False}
+        with self._reading(len(prompt.audio) > 0):
+            read = partial(self.model, inputs_embeds=prompt.embeds, **options)
+            return inside(self.model.get_decoder(), layers, read)
+
+    @contextmanager
+    def _reads(self, prompt: SpeechPrompt) -> Iterator[None]:
+        """Held while the prompt is read and answered."""
+        with self._reading(len(prompt.audio) > 0), dropping(self.model.get_decoder(), prompt.later):
+            yield
+
+    def _prefill(self, prompt: SpeechPrompt) -> Prefill:
         self._check_length(len(prompt))
         positions = self._positions(prompt)
         cache = self._cache(prompt)
-        with self._reading(len(prompt.audio) > 0):
-            out = self.model(
-                inputs_embeds=prompt.embeds,
-                position_ids=self.axes(positions),
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
+        out = self.model(
+            inputs_embeds=prompt.embeds,
+            position_ids=self.axes(positions),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
         return Prefill(out.logits[0, -1], cache, len(prompt), int(positions[0, -1]) + 1)
 
     def _continue(self, read: Prefill, ids: Int[Tensor, "continuation"]) -> Float[Tensor, ""]:
@@ -351,42 +359,6 @@ class HuggingFaceSpeechLM(SpeechLM):
     def _embedding(self) -> nn.Embedding:
         embedding: nn.Embedding = self.model.get_input_embeddings()
         return embedding
-
-
-def qk_of(layer: nn.Module, heads: int, kv_heads: int) -> QK:
-    """Projections of a decoder layer with separate `self_attn.q_proj` and `k_proj`."""
-    attention: Any = layer.self_attn
-    return QK(weight_of(attention.q_proj), weight_of(attention.k_proj), heads, kv_heads)
-
-
-def weight_of(linear: nn.Module) -> Float[Tensor, "out_dim dim"]:
-    """Weights of a linear layer, with what its active LoRA adapters add to them."""
-    layer: Any = linear
-    weight: Tensor = layer.weight.detach()
-    if getattr(layer, "disable_adapters", True) or layer.merged:
-        return weight
-    for adapter in layer.active_adapters:
-        if adapter in layer.lora_A:
-            weight = weight + layer.get_delta_weight(adapter).detach()
-    return weight
-
-
-def template_from_text(tokenizer: Any, rendered: str, placeholder: str, query: str) -> Template:  # noqa: ANN401
-    """Tokenizes a rendered chat prompt as a whole and finds the placeholder and the question by characters.
-
-    Args:
-        tokenizer: a fast tokenizer (it must give offsets).
-        rendered: the prompt, with `placeholder` exactly once, before the question.
-        placeholder: the audio token's text.
-        query: the question, which stands verbatim behind the placeholder.
-    """
-    encoded = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
-    offsets = encoded["offset_mapping"]
-    mark = rendered.index(placeholder)
-    start = rendered.index(query, mark + len(placeholder))
-    inside = [i for i, (a, b) in enumerate(offsets) if a < start + len(query) and b > start and b > a]
-    audio = next(i for i, (a, b) in enumerate(offsets) if a <= mark < b)
-    return Template(torch.tensor(encoded["input_ids"]), audio, torch.tensor(inside, dtype=torch.long))
 
 
 class _Notice(LogitsProcessor):

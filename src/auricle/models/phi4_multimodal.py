@@ -9,7 +9,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from auricle.audio import SAMPLE_RATE, Waveform
-from auricle.models.hugging_face import HuggingFaceSpeechLM, Template, template_from_text, weight_of
+from auricle.models.hugging_face import HuggingFaceSpeechLM
+from auricle.models.projections import weight_of
+from auricle.models.template import Template, template_from_text
 from auricle.speech_lm import QK
 
 _MEL_RATE = 100  # mel frames per second

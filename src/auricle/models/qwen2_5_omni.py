@@ -8,7 +8,9 @@ from transformers import PreTrainedModel
 from typing_extensions import override
 
 from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform
-from auricle.models.hugging_face import HuggingFaceSpeechLM, Template, qk_of, template_from_text
+from auricle.models.hugging_face import HuggingFaceSpeechLM
+from auricle.models.projections import qk_of
+from auricle.models.template import Template, template_from_text
 from auricle.speech_lm import QK
 
 # What the model's authors have every conversation begin with.

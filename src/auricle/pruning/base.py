@@ -2,12 +2,51 @@
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Any, final
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from auricle.speech_lm import AudioTokens, Positions, Query, SpeechLM
+from auricle.errors import OptionError
+from auricle.speech_lm import AudioTokens, Positions, Query, SpeechLM, SpeechPrompt
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What a pruner leaves of a recording.
+
+    Attributes:
+        keep: indices of the speech tokens that stay, sorted by time, on the CPU.
+        embeds: what is read in their places, where others were merged into them; None: they themselves.
+        positions: see `Pruner`.
+        layer: see `Pruner`.
+    """
+
+    keep: Int[Tensor, "kept"]
+    embeds: Float[Tensor, "kept dim"] | None = None
+    positions: Positions = "renumber"
+    layer: int = 0
+
+    def prompt(self, whole: SpeechPrompt) -> SpeechPrompt:
+        """The prompt of which `whole` has all speech tokens."""
+        if self.layer:
+            return whole.keep_from(self.layer, self.keep)
+        return whole.keep(self.keep, self.positions, self.embeds)
+
+    def tokens(self, whole: AudioTokens) -> AudioTokens:
+        """What is left of all speech tokens.
+
+        Raises:
+            OptionError: they are dropped inside the LLM, which reads all of them at first.
+        """
+        if self.layer:
+            raise OptionError(
+                f"This method drops speech inside the LLM, before its layer {self.layer}, so that nothing can be"
+                " done with what it leaves; take a method that prunes before the LLM, such as 'speechprune'."
+            )
+        left = whole.select(self.keep)
+        return left if self.embeds is None else replace(left, embeds=self.embeds)
 
 
 class Pruner(ABC):
@@ -16,9 +55,11 @@ class Pruner(ABC):
     Attributes:
         positions: whether the LLM sees the kept tokens at consecutive positions or where they were; a method may
             make it an option.
+        layer: the decoder layer before which the others are dropped; with 0 the LLM never reads them.
     """
 
     positions: Positions = "renumber"
+    layer: int = 0
 
     @abstractmethod
     def keep(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
@@ -29,6 +70,10 @@ class Pruner(ABC):
             query: what is asked of it.
             lm: the model that will read them.
         """
+
+    def reduce(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Reduced:
+        """What the LLM reads in the place of all speech tokens; only `Merger` says otherwise than here."""
+        return Reduced(self.keep(tokens, query, lm), None, self.positions, self.layer)
 
     @final
     def __call__(

@@ -52,7 +52,7 @@ def summarize(
     recording = encode(summarizer.lm, waveform, audio.SAMPLE_RATE, on_window)
     tokens = recording.tokens
     if pruner is not None and query is not None:
-        tokens = tokens.select(pruner.keep(tokens, query, summarizer.lm))
+        tokens = pruner.reduce(tokens, query, summarizer.lm).tokens(tokens)
     return summarizer.summarize(
         tokens,
         options=options,

@@ -12,10 +12,12 @@ from typing_extensions import override
 
 from auricle.audio import Waveform, windows_at_pauses
 from auricle.errors import ModelError, WeightsError
-from auricle.models.hugging_face import HuggingFaceSpeechLM, Template, qk_of, template_from_text
+from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.models.mini import assembly
 from auricle.models.mini.modeling import TOGETHER, AuricleMiniForConditionalGeneration
 from auricle.models.mini.processing import AUDIO_TOKEN, AuricleMiniProcessor
+from auricle.models.projections import qk_of
+from auricle.models.template import Template, template_from_text
 from auricle.speech_lm import QK
 
 SYSTEM = "You listen to a recording and answer questions about it briefly."
