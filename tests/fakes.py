@@ -12,7 +12,7 @@ from typing_extensions import override
 from auricle.audio import SAMPLE_RATE, WINDOW_SECONDS, Waveform, prepare, windows
 from auricle.errors import ContextLengthError
 from auricle.questions import check_choices, check_question, list_choices
-from auricle.speech_lm import QK, AudioTokens, Query, SpeechLM, SpeechPrompt
+from auricle.speech_lm import QK, AudioTokens, Inside, Query, SpeechLM, SpeechPrompt
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -137,6 +137,18 @@ class FakeSpeechLM(SpeechLM):
         if on_prefill is not None:
             on_prefill()
         return torch.stack([logits[continuation].sum() for continuation in ids])
+
+    @override
+    def inside(self, prompt: SpeechPrompt, layers: int) -> Inside:
+        """Mixed with what came before by each layer, so that what stands where matters."""
+        states = prompt.embeds[0]
+        for _ in range(layers):
+            states = states + states.cumsum(0) / torch.arange(1, len(states) + 1)[:, None]
+        qk = self.qk
+        queries = (states[-1] @ qk.w_q.T).unflatten(0, (qk.kv_heads, -1, qk.head_dim))
+        keys = (states @ qk.w_k.T).unflatten(1, (qk.kv_heads, -1)).transpose(0, 1)
+        attention = (queries @ keys.transpose(1, 2)).flatten(0, 1).softmax(-1)
+        return Inside(states, attention, keys)
 
     @override
     def first_layer_qk(self) -> QK:

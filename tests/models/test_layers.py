@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from auricle.errors import ModelError, OptionError
-from auricle.speech_lm import SpeechPrompt
+from auricle.speech_lm import SpeechLM, SpeechPrompt
 from fakes import FakeSpeechLM, noise
 from models.checks import assert_close, check_layers
 from tiny_llama import TinyLlama
@@ -102,4 +102,4 @@ def test_other_speech_llms_say_that_they_cannot() -> None:
     lm = FakeSpeechLM()
     prompt = lm.prompt(None, lm.query(QUESTION))
     with pytest.raises(ModelError, match="'fake' cannot read"):
-        lm.inside(prompt, 1)
+        SpeechLM.inside(lm, prompt, 1)

@@ -5,10 +5,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, final
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from auricle.errors import OptionError
+from auricle.errors import ModelError, OptionError
 from auricle.speech_lm import AudioTokens, Positions, Query, SpeechLM, SpeechPrompt
 
 
@@ -92,3 +93,11 @@ class Pruner(ABC):
         from auricle.integration import Pruned
 
         return Pruned(self, model, processor, question)
+
+
+def check_finite(tokens: AudioTokens, lm: SpeechLM) -> None:
+    """Raises ModelError if the speech tokens hold NaN or infinite values."""
+    if not tokens.embeds.sum(1, dtype=torch.float32).isfinite().all():
+        raise ModelError(
+            f"The speech tokens of {lm.name} hold NaN or infinite values; load it in bfloat16 or float32."
+        )

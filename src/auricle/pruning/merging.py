@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
-from auricle.pruning.base import Pruner, Reduced
+from auricle.pruning.base import Pruner, Reduced, check_finite
+from auricle.pruning.budget import check_rate, kept
 from auricle.speech_lm import AudioTokens, Query, SpeechLM
 
 
@@ -43,20 +44,40 @@ class Merge:
         return (sums / total[:, None]).to(S.dtype)
 
 
+@dataclass(frozen=True)
 class Merger(Pruner):
-    """A method that merges. Every implementation is a frozen dataclass."""
+    """A method that merges. Every implementation is a frozen dataclass.
+
+    Attributes:
+        pruning_rate: fraction to remove of the tokens of 30 s, 0 to 1; as many are left as `SpeechPrune` keeps.
+    """
+
+    pruning_rate: float = 0.6
+
+    def __post_init__(self) -> None:
+        """Checks the rate.
+
+        Raises:
+            OptionError: it is outside 0..1.
+        """
+        check_rate(self.pruning_rate)
 
     @abstractmethod
-    def merge(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Merge:
-        """Which tokens become one; the arguments are those of `Pruner.keep`."""
+    def merge(self, tokens: AudioTokens, count: int, lm: SpeechLM) -> Merge:
+        """Which tokens become one, so that exactly `count` are left, at least one and fewer than there are."""
 
     @final
     @override
     def keep(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
-        return self.merge(tokens, query, lm).keep
+        return self.reduce(tokens, query, lm).keep
 
     @final
     @override
+    @torch.no_grad()
     def reduce(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Reduced:
-        merge = self.merge(tokens, query, lm)
+        count = kept(len(tokens), lm.tokens_per_second, self.pruning_rate)
+        if count in (0, len(tokens)):
+            return Reduced(torch.arange(count), None, self.positions)
+        check_finite(tokens, lm)
+        merge = self.merge(tokens, count, lm)
         return Reduced(merge.keep, merge.embeds(tokens.embeds), self.positions)

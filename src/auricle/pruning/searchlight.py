@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 from typing_extensions import override
 
-from auricle.errors import ModelError, OptionError, QueryError
-from auricle.pruning.base import Pruner
+from auricle.errors import OptionError, QueryError
+from auricle.pruning.base import Pruner, check_finite
 from auricle.pruning.budget import check_rate, kept
 from auricle.speech_lm import AudioTokens, Positions, Query, SpeechLM
 
@@ -69,13 +69,10 @@ class Searchlight(Pruner):
         count = kept(len(tokens), lm.tokens_per_second, self.pruning_rate)
         if count in (0, len(tokens)):
             return torch.arange(count)
+        check_finite(tokens, lm)
         texts = [query.embeds, *(lm.query(each).embeds for each in query.choices if self.choices)]
         half = max(1, round(self.window * lm.tokens_per_second / 2))
         light = score(tokens.embeds, torch.cat(texts).to(tokens.embeds.device), half, self.threshold).cpu()
-        if not light.isfinite().all():
-            raise ModelError(
-                f"The speech tokens of {lm.name} hold NaN or infinite values; load it in bfloat16 or float32."
-            )
         first = says_something(tokens.embeds).cpu() if self.silence == "skip" else torch.ones(len(light)).bool()
         order = light.argsort(descending=True, stable=True)
         order = order[first[order].logical_not().long().argsort(stable=True)]

@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
-from auricle.errors import ModelError, OptionError
+from auricle.errors import OptionError
 from auricle.pruning.attention import binarized_attention, select_attended
-from auricle.pruning.base import Pruner
+from auricle.pruning.base import Pruner, check_finite
 from auricle.pruning.budget import check_rate, kept, window_tokens
 from auricle.pruning.similarity import FramePool, relevance, select_similar
 from auricle.speech_lm import AudioTokens, Positions, Query, SpeechLM
@@ -71,10 +71,7 @@ class SpeechPrune(Pruner):
         count = kept(len(tokens), rate, self.pruning_rate)
         if count in (0, len(tokens)):
             return torch.arange(count)
-        if not tokens.embeds.sum(1, dtype=torch.float32).isfinite().all():
-            raise ModelError(
-                f"The speech tokens of {lm.name} hold NaN or infinite values; load it in bfloat16 or float32."
-            )
+        check_finite(tokens, lm)
         if self.phase == "attention":
             return select_attended(_attention(tokens.embeds, lm), count)
         text = self._text(query, lm).to(tokens.embeds.device)

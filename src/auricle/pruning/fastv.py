@@ -1,0 +1,54 @@
+"""FastV: keeps the speech tokens that the prompt's last token attends to in one of the LLM's first layers."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from typing_extensions import override
+
+from auricle.pruning.attention import select_attended
+from auricle.pruning.base import Pruner, check_finite
+from auricle.pruning.budget import check_rate, kept
+from auricle.speech_lm import AudioTokens, Query, SpeechLM
+
+
+@dataclass(frozen=True)
+class FastV(Pruner):
+    """Drops, inside the LLM, what the last token of the prompt hardly attends to.
+
+    "An Image is Worth 1/2 Tokens After Layer 2" (Chen et al. 2024, arXiv 2403.06764), section 4. All speech is read
+    by the first `layer` layers; of the last of them, the attention of the prompt's last token is averaged over the
+    heads. The tokens that receive most of it go on, at their positions.
+
+    Differs from the paper: for speech instead of images, and at the counts that all methods here are compared at;
+    the rate counts in tokens of the layers behind. The first layers run twice, once to choose and once to answer.
+    The whole recording has to fit into the LLM's context.
+
+    Attributes:
+        pruning_rate: fraction to remove of the tokens of 30 s, 0 to 1; as many stay as with `SpeechPrune`.
+        layer: the decoder layer before which tokens are dropped, from 1 on; the paper's K. With 1 the question has
+            no say, since in the first layer the last token knows nothing but itself.
+    """
+
+    pruning_rate: float = 0.6
+    layer: int = 2
+
+    def __post_init__(self) -> None:
+        """Checks the rate.
+
+        Raises:
+            OptionError: it is outside 0..1.
+        """
+        check_rate(self.pruning_rate)
+
+    @override
+    @torch.no_grad()
+    def keep(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
+        count = kept(len(tokens), lm.tokens_per_second, self.pruning_rate)
+        if count in (0, len(tokens)):
+            return torch.arange(count)
+        check_finite(tokens, lm)
+        prompt = lm.prompt(tokens, query)
+        attended = lm.inside(prompt, self.layer).attention.mean(0)[prompt.audio]
+        return select_attended(attended.cpu(), count)

@@ -1,0 +1,42 @@
+"""Attention among speech tokens, for methods that were made for the attention of a speech encoder.
+
+A Speech LLM's contract has no encoder attention. What stands in for it is that of the LLM's first layer among the
+speech tokens of one window of 30 s, with neither positions nor a causal mask, as an encoder attends.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from auricle.speech_lm import QK
+
+_EPSILON = 1e-6
+
+
+def attention(S: Float[Tensor, "audio dim"], qk: QK) -> Float[Tensor, "heads audio audio"]:
+    """Softmax over the keys of each query; the vectors are normalized as before a layer, without its gains."""
+    vectors = S.to(qk.w_q.device).float()
+    normed = vectors * (vectors.square().mean(1, keepdim=True) + _EPSILON).rsqrt()
+    queries = (normed @ qk.w_q.float().T).unflatten(1, (qk.heads, -1)).transpose(0, 1)
+    keys = (normed @ qk.w_k.float().T).unflatten(1, (qk.kv_heads, -1)).transpose(0, 1)
+    keys = keys.repeat_interleave(qk.heads // qk.kv_heads, 0)
+    found: Tensor = (queries @ keys.transpose(1, 2) / qk.head_dim**0.5).softmax(-1)
+    return found
+
+
+def received(S: Float[Tensor, "audio dim"], qk: QK, window: int) -> Float[Tensor, "audio"]:
+    """The attention that each token receives in its window, the mean over heads and over queries, on the CPU.
+
+    Args:
+        S: speech tokens.
+        qk: of the first layer.
+        window: tokens of 30 s.
+    """
+    return torch.cat([attention(part, qk).mean((0, 1)) for part in torch.split(S, window)]).cpu()
+
+
+def keys(S: Float[Tensor, "audio dim"], qk: QK) -> Float[Tensor, "audio k_dim"]:
+    """The first layer's keys, without positions; a zero vector has a zero key."""
+    vectors = S.to(qk.w_k.device).float()
+    found: Tensor = vectors * (vectors.square().mean(1, keepdim=True) + _EPSILON).rsqrt() @ qk.w_k.float().T
+    return found
