@@ -106,3 +106,33 @@ def test_models_are_named_by_module_and_class():
 def test_find_imports_only_what_is_asked_for():
     table = {"namespace": "types:SimpleNamespace", "gone": "no_such_module:Gone"}
     assert registry.find("namespace", table, "thing", "auricle.things") is SimpleNamespace
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("searchlight:window=8,choices=false", {"window": 8.0, "choices": False, "threshold": 0.6}),
+        ("searchlight: silence = keep , pruning_rate=0.5", {"silence": "keep", "pruning_rate": 0.5}),
+        ("random-crop:seed=4", {"seed": 4, "pruning_rate": 0.2}),
+        ("speechprune:", {"pruning_rate": 0.2}),
+    ],
+)
+def test_options_behind_a_name(text, expected):
+    made = registry.pruner(text, pruning_rate=0.2, seed=3)
+    assert {name: getattr(made, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("searchlight:windw=8", "no option 'windw'; it has pruning_rate, window"),
+        ("searchlight:window=wide", "window is 'wide'; expected a number such as 6.0"),
+        ("searchlight:choices=1", "choices is '1'; expected true or false"),
+        ("searchlight:window", "window is ''; expected a number"),
+        ("random-crop:seed=0.5", "seed is '0.5'; expected a number such as 0"),
+        ("fastv:layer=two", "layer is 'two'"),
+    ],
+)
+def test_wrong_options_behind_a_name(text, words):
+    with pytest.raises(OptionError, match=words):
+        registry.pruner(text)

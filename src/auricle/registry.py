@@ -82,15 +82,43 @@ def pruner(name: str, **options: object) -> Pruner:
 
     `full` and `first30` have no rate and only random methods have a seed, so that one set of options fits all.
 
+    Args:
+        name: see `pruner_names`; options of its own may follow, as in "searchlight:window=8,choices=false".
+        options: what the name does not say.
+
     Raises:
         UnknownNameError: no such pruner.
-        OptionError: an option has a value outside its range, or no pruner knows it.
+        OptionError: an option has a value outside its range or of another kind, or no pruner knows it.
     """
+    name, _, given = name.partition(":")
     factory = pruner_class(name)
+    options = {**options, **_options_of(name, given, factory)}
     unknown = options.keys() - {"pruning_rate", "seed"} - signature(factory).parameters.keys()
     if unknown:
         raise OptionError(f"The pruner '{name}' has no option {', '.join(sorted(unknown))}.")
     return factory(**{k: v for k, v in options.items() if k in signature(factory).parameters})
+
+
+def _options_of(name: str, given: str, factory: Callable[..., Pruner]) -> dict[str, object]:
+    """Options as they are written behind a name, in the kinds of their defaults."""
+    parameters, found = signature(factory).parameters, {}
+    for each in filter(None, given.split(",")):
+        option, _, text = (part.strip() for part in each.partition("="))
+        if option not in parameters:
+            raise OptionError(f"The pruner '{name}' has no option '{option}'; it has {', '.join(parameters)}.")
+        found[option] = _value(option, text, parameters[option].default)
+    return found
+
+
+def _value(option: str, text: str, default: object) -> object:
+    if isinstance(default, str):
+        return text
+    truths = {"true": True, "false": False}
+    try:
+        return truths[text.lower()] if isinstance(default, bool) else type(default)(text)  # type: ignore[call-arg]
+    except (KeyError, ValueError, TypeError) as error:
+        kind = "true or false" if isinstance(default, bool) else f"a number such as {default}"
+        raise OptionError(f"The option {option} is '{text}'; expected {kind}.") from error
 
 
 def pruner_name(pruner: Pruner) -> str:

@@ -1,16 +1,19 @@
 """`auricle eval`, `judge`, `score`, `report`, `benchmarks`: answers into a log, a log into figures and pages."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, no_type_check
+from typing import TYPE_CHECKING, Annotated, Any, no_type_check
 
 import typer
 
 from auricle.cli.memory import BoundariesName, Ratios, Sst
 from auricle.cli.options import Device, Dtype, Json, Model, TrustRemoteCode, check_model, load_options
 from auricle.cli.spiral import Endpoint, KeyVariable, LlmDevice, Local, Retries, Timeout
+
+if TYPE_CHECKING:
+    from auricle.evaluation.run import Plan
 
 evaluation_app = typer.Typer()
 benchmarks_app = typer.Typer()
@@ -23,6 +26,31 @@ class ProtocolName(StrEnum):
     generate = "generate"
 
 
+Benchmark = Annotated[str, typer.Argument(metavar="BENCHMARK", help="See 'auricle benchmarks'.")]
+Output = Annotated[Path, typer.Option(help="Where the log goes; a run that was killed goes on there.")]
+Data = Annotated[
+    str | None, typer.Option(help="A folder or file, or a hub id; needed unless the benchmark has one.")
+]
+Pruners = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="See 'auricle pruners'; NAME:OPTION=VALUE,... sets its options; give several."
+    ),
+]
+Rates = Annotated[list[float] | None, typer.Option(help="0 to 1; give several.")]
+Boundaries = Annotated[
+    list[BoundariesName] | None,
+    typer.Option(help="Of Speech-XL's intervals; give both to compare; as trained by default."),
+]
+ProtocolOption = Annotated[
+    ProtocolName, typer.Option("--protocol", help="Likelihood of every choice, or a generated letter.")
+]
+Permute = Annotated[
+    int, typer.Option(min=0, help="In how many orders choices are listed; 0: as published, 4: all letters.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Ask the first samples only, of each task.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the orders, and of methods that draw at random.")]
+Processes = Annotated[int, typer.Option(min=1, help="Each with a model of its own.")]
 AsPublished = Annotated[
     bool,
     typer.Option(
@@ -34,34 +62,23 @@ Runs = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of '
 
 @evaluation_app.command("eval")
 def eval_command(
-    benchmark: Annotated[str, typer.Argument(metavar="BENCHMARK", help="See 'auricle benchmarks'.")],
+    benchmark: Benchmark,
     *,
-    output: Annotated[Path, typer.Option(help="Where the log goes; a run that was killed goes on there.")],
-    data: Annotated[
-        str | None, typer.Option(help="A folder or file, or a hub id; needed unless the benchmark has one.")
-    ] = None,
+    output: Output,
+    data: Data = None,
     model: Model = "mini",
-    pruner: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="See 'auricle pruners'; give several to compare.")
-    ] = None,
-    pruning_rate: Annotated[list[float] | None, typer.Option(help="0 to 1; give several.")] = None,
+    pruner: Pruners = None,
+    pruning_rate: Rates = None,
     summarize: Ratios = None,
     compose: Annotated[bool, typer.Option("--compose", help="Also summarize what each pruner leaves.")] = False,
     sst: Sst = None,
-    boundaries: Annotated[
-        list[BoundariesName] | None,
-        typer.Option(help="Of Speech-XL's intervals; give both to compare; as trained by default."),
-    ] = None,
-    protocol: Annotated[
-        ProtocolName, typer.Option(help="Likelihood of every choice, or a generated letter.")
-    ] = ProtocolName.loglikelihood,
-    permute: Annotated[
-        int, typer.Option(min=0, help="In how many orders choices are listed; 0: as published, 4: all letters.")
-    ] = 0,
+    boundaries: Boundaries = None,
+    protocol: ProtocolOption = ProtocolName.loglikelihood,
+    permute: Permute = 0,
     task: Annotated[
         list[str] | None, typer.Option(help="Of a benchmark that has several; give several; all by default.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask the first samples only, of each task.")] = None,
+    limit: Limit = None,
     max_new_tokens: Annotated[
         int | None,
         typer.Option(
@@ -74,8 +91,8 @@ def eval_command(
     baselines: Annotated[
         bool, typer.Option(help="Ask without speech, the transcript, the first 30 s and everything, too.")
     ] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of the orders, and of methods that draw at random.")] = 0,
-    processes: Annotated[int, typer.Option(min=1, help="Each with a model of its own.")] = 1,
+    seed: Seed = 0,
+    processes: Processes = 1,
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
@@ -83,22 +100,12 @@ def eval_command(
     as_json: Json = False,
 ) -> None:
     """Ask a model every question of a benchmark by several methods, for which a recording is encoded once."""
-    from auricle import registry
-    from auricle.cli import show
-    from auricle.errors import DataError
-    from auricle.evaluation.launch import Job, launch
     from auricle.evaluation.methods import baselines as all_baselines
     from auricle.evaluation.methods import methods, summarizations
-    from auricle.evaluation.run import Plan, limited
+    from auricle.evaluation.run import Plan
 
-    check_model(model)
     options: dict[str, Any] = {"data": data, "longer_than": longer_than, "tasks": tuple(task) if task else None}
     options = {name: value for name, value in options.items() if value is not None}
-    samples = limited(registry.benchmark(benchmark, **options).samples(), limit)
-    first = next(samples, None)
-    if first is None:
-        raise DataError(f"The benchmark '{benchmark}' has no samples with these options; look at --data.")
-    total = 1 + sum(1 for _ in samples)
     default = () if summarize else ("speechprune",)
     chosen = methods(pruner or default, pruning_rate or [0.6], seed)
     chosen += summarizations(
@@ -106,16 +113,56 @@ def eval_command(
     )
     if baselines:
         known = {method.name for method in chosen}
-        there = [each for each in all_baselines() if each.reads != "transcript" or first.transcript]
-        chosen = (*(each for each in there if each.name not in known), *chosen)
+        chosen = (*(each for each in all_baselines() if each.name not in known), *chosen)
     plan = Plan(chosen, protocol.value, permute, seed, limit, max_new_tokens)
-    with show.progress("Asking") as listen:
-        launch(
-            Job(model, benchmark, plan, output, load_options(dtype, device, trust_remote_code), options, sst),
-            processes,
-            lambda done: listen(done, total),
-        )
+    _ask(model, benchmark, options, plan, output, load_options(dtype, device, trust_remote_code), sst, processes)
     _show(output, as_published, as_json)
+
+
+@evaluation_app.command("compare")
+def compare_command(
+    benchmark: Benchmark,
+    *,
+    output: Output,
+    data: Data = None,
+    model: Model = "mini",
+    pruner: Pruners = None,
+    pruning_rate: Rates = None,
+    summarize: Ratios = None,
+    sst: Sst = None,
+    protocol: ProtocolOption = ProtocolName.loglikelihood,
+    permute: Permute = 0,
+    limit: Limit = None,
+    seed: Seed = 0,
+    processes: Processes = 1,
+    dtype: Dtype = None,
+    device: Device = None,
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: Json = False,
+) -> None:
+    """Compare methods at several rates on a benchmark: evidence kept, accuracy, cost, and a Pareto plot.
+
+    All pruners at the rates 0, 0.6 and 0.8, unless others are asked for. The log is that of 'auricle eval'; beside
+    it stand compare.html and compare.md.
+    """
+    from auricle import registry
+    from auricle.evaluation.compare import points, write
+    from auricle.evaluation.methods import methods, summarizations
+    from auricle.evaluation.report import markdown, result
+    from auricle.evaluation.run import Plan
+
+    options = {} if data is None else {"data": data}
+    chosen = methods(pruner or registry.pruner_names(), pruning_rate or [0.0, 0.6, 0.8], seed)
+    chosen += summarizations(summarize or ())
+    plan = Plan(chosen, protocol.value, permute, seed, limit)
+    _ask(model, benchmark, options, plan, output, load_options(dtype, device, trust_remote_code), sst, processes)
+    scored = result(output)
+    section = write(scored, output)
+    if as_json:
+        rows = [asdict(point) for point in points(scored.records)]
+        typer.echo(json.dumps({"run": asdict(scored.run), "points": rows}, allow_nan=False))
+    else:
+        typer.echo(markdown([section]))
 
 
 @evaluation_app.command("score")
@@ -196,6 +243,35 @@ def fixture_command(
     with show.progress("Building") as listen:
         build(name, output, samples, scale, listen)
     typer.echo(f"Ask it with: auricle eval {name} --data {output} --output runs/{name}")
+
+
+def _ask(
+    model: str,
+    benchmark: str,
+    options: dict[str, Any],
+    plan: "Plan",
+    output: Path,
+    loading: dict[str, Any],
+    sst: Path | None,
+    processes: int,
+) -> None:
+    """Asks what the log does not hold yet, with a progress bar; transcripts only where there are some."""
+    from auricle import registry
+    from auricle.cli import show
+    from auricle.errors import DataError
+    from auricle.evaluation.launch import Job, launch
+    from auricle.evaluation.run import limited
+
+    check_model(model)
+    samples = limited(registry.benchmark(benchmark, **options).samples(), plan.limit)
+    first = next(samples, None)
+    if first is None:
+        raise DataError(f"The benchmark '{benchmark}' has no samples with these options; look at --data.")
+    total = 1 + sum(1 for _ in samples)
+    asked = tuple(each for each in plan.methods if each.reads != "transcript" or first.transcript)
+    job = Job(model, benchmark, replace(plan, methods=asked), output, loading, options, sst)
+    with show.progress("Asking") as listen:
+        launch(job, processes, lambda done: listen(done, total))
 
 
 def _show(folder: Path, as_published: bool, as_json: bool) -> None:

@@ -147,12 +147,15 @@ class _Asked:
 
     def __init__(self, lm: SpeechLM, sample: Sample, plan: Plan, summarizer: Summarizer | None = None) -> None:
         self.lm, self.sample, self.plan, self.summarizer = lm, sample, plan, summarizer
-        self.prior: tuple[float, ...] = ()
         self.recording: Recording | None = None
 
     @cached_property
     def query(self) -> Query:
         return self.lm.query(self.sample.question, self.sample.choices)
+
+    @cached_property
+    def prior(self) -> tuple[float, ...]:
+        return self._loglikelihoods(self.lm.prompt(None, self.query))
 
     def answers(self, todo: Sequence[tuple[Method, tuple[int, ...]]]) -> list[Record]:
         """A record of every method in every order."""
@@ -167,6 +170,8 @@ class _Asked:
 
     def _method(self, method: Method, listed: Sequence[tuple[int, ...]]) -> list[Record]:
         read, blank = self._read(method)
+        if self.sample.choices and self.plan.protocol == "loglikelihood":
+            _ = self.prior  # shared by all methods, and no part of any one's time
         records = []
         for order in listed:
             start = now()
@@ -241,8 +246,6 @@ class _Asked:
         if self.plan.protocol == "generate":
             prompt = self._prompt(read, [self.sample.choices[i] for i in record.order])
             return replace(record, answer=self.lm.generate(prompt, ANSWER_TOKENS))
-        if not self.prior:
-            self.prior = self._loglikelihoods(self.lm.prompt(None, self.query))
         found = self.prior if read is None else self._loglikelihoods(self._prompt(read))
         return replace(record, loglikelihoods=found, prior=() if read is None else self.prior)
 
