@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from auricle.errors import ModelError, OptionError
+from auricle.models import hugging_face
 from auricle.speech_lm import SpeechLM, SpeechPrompt
 from fakes import FakeSpeechLM, noise
 from models.checks import assert_close, check_layers
@@ -103,3 +104,20 @@ def test_other_speech_llms_say_that_they_cannot() -> None:
     prompt = lm.prompt(None, lm.query(QUESTION))
     with pytest.raises(ModelError, match="'fake' cannot read"):
         SpeechLM.inside(lm, prompt, 1)
+
+
+@pytest.mark.parametrize("together", [1, 150, 4096])
+def test_likelihoods_are_the_same_however_many_are_read_together(monkeypatch, together: int) -> None:
+    lm = TinyLlama()
+    prompt = asked(lm)
+    texts = ["at noon", "x", "when the tide turns", "at dawn"]
+    alone = torch.cat([lm.loglikelihood(prompt, [text]) for text in texts])
+    batches = []
+    monkeypatch.setattr(hugging_face, "TOGETHER", together)
+    hook = lm.model.model.register_forward_pre_hook(
+        lambda _module, _args, named: batches.append(len(named["inputs_embeds"])), with_kwargs=True
+    )
+    found = lm.loglikelihood(prompt, texts)
+    hook.remove()
+    assert_close(found, alone)
+    assert batches == {1: [1, 1, 1, 1], 150: [1, 2, 2], 4096: [1, 4]}[together]

@@ -22,6 +22,8 @@ from auricle.models.template import Template
 from auricle.questions import check_choices, check_question, list_choices
 from auricle.speech_lm import QK, AudioTokens, Inside, Query, SpeechLM, SpeechPrompt
 
+TOGETHER = 4096  # tokens of prompts that are held at a time to read several continuations together
+
 
 @dataclass(frozen=True)
 class Prefill:
@@ -190,7 +192,9 @@ class HuggingFaceSpeechLM(SpeechLM):
             read = self._prefill(prompt)
             if on_prefill:
                 on_prefill()
-            return torch.stack([self._continue(read, ids) for ids in encoded]).cpu()
+            most = max(1, TOGETHER // (len(prompt) + 1))
+            parts = [encoded[first : first + most] for first in range(0, len(encoded), most)]
+            return torch.cat([self._continue(read, part) for part in parts]).cpu()
 
     @override
     @final
@@ -258,21 +262,27 @@ class HuggingFaceSpeechLM(SpeechLM):
         )
         return Prefill(out.logits[0, -1], cache, len(prompt), int(positions[0, -1]) + 1)
 
-    def _continue(self, read: Prefill, ids: Int[Tensor, "continuation"]) -> Float[Tensor, ""]:
-        """Log-probability of `ids` after a prompt; the cache is as before afterwards."""
-        logits = read.logits[None]
-        if len(ids) > 1:
+    def _continue(self, read: Prefill, encoded: Sequence[Int[Tensor, "_"]]) -> Float[Tensor, "continuations"]:
+        """Log-probabilities of continuations that are read together; what was read of the prompt stays as it is."""
+        ids = nn.utils.rnn.pad_sequence(list(encoded), batch_first=True)
+        logits = read.logits.expand(len(ids), 1, -1)
+        if ids.shape[1] > 1:
             first = read.next_position
-            positions = torch.arange(first, first + len(ids) - 1, device=self.device)[None]
+            positions = torch.arange(first, first + ids.shape[1] - 1, device=self.device)
+            cache = read.cache if len(ids) == 1 else _repeated(read.cache, len(ids))
             out = self.model(
-                inputs_embeds=self._embedding(ids[None, :-1]),
-                position_ids=self.axes(positions),
-                past_key_values=read.cache,
+                inputs_embeds=self._embedding(ids[:, :-1]),
+                position_ids=self.axes(positions.expand(len(ids), -1)),
+                past_key_values=cache,
                 use_cache=True,
             )
-            logits = torch.cat([logits, out.logits[0]])
-            read.cache.crop(1 - len(ids))
-        return logits.float().log_softmax(-1).gather(1, ids[:, None].to(logits.device)).sum()
+            logits = torch.cat([logits, out.logits.to(logits.device)], 1)
+            if cache is read.cache:
+                cache.crop(1 - ids.shape[1])
+        ids = ids.to(logits.device)
+        found = logits.float().log_softmax(-1).gather(2, ids[..., None])[..., 0]
+        lengths = torch.tensor([len(each) for each in encoded], device=ids.device)
+        return (found * (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None])).sum(1)
 
     def _positions(self, prompt: SpeechPrompt) -> Int[Tensor, "1 tokens"]:
         if prompt.position_ids is not None:
@@ -359,6 +369,15 @@ class HuggingFaceSpeechLM(SpeechLM):
     def _embedding(self) -> nn.Embedding:
         embedding: nn.Embedding = self.model.get_input_embeddings()
         return embedding
+
+
+def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
+    """A cache whose every row holds the only one's pairs, which it leaves alone."""
+    wide = DynamicCache()
+    layers: Any = cache.layers
+    for number, layer in enumerate(layers):
+        wide.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), number)
+    return wide
 
 
 class _Notice(LogitsProcessor):
