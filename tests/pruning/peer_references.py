@@ -25,12 +25,12 @@ def mean(vectors: Matrix, weights: Vector) -> Vector:
 
 
 def share(sizes: list[int], count: int) -> list[int]:
-    """In proportion to the sizes, exactly; what rounding down loses goes to the largest remainders."""
-    quotas = [Fraction(count * size, sum(sizes)) for size in sizes]
-    counts = [math.floor(quota) for quota in quotas]
-    by_remainder = sorted(range(len(sizes)), key=lambda i: (counts[i] - quotas[i], i))
-    for i in by_remainder[: count - sum(counts)]:
-        counts[i] += 1
+    """In proportion to the sizes, exactly: token by token, a share is due whenever another whole one is full."""
+    counts, full = [0] * len(sizes), Fraction(0)
+    for part, size in enumerate(sizes):
+        for _ in range(size):
+            before, full = math.floor(full), full + Fraction(count, sum(sizes))
+            counts[part] += math.floor(full) - before
     return counts
 
 
@@ -140,13 +140,19 @@ def a_tome(S: Matrix, count: int) -> Left:
 # -- windows -----------------------------------------------------------------------------------------------------
 
 
+def mean_key(wide: Vector, heads: int) -> Vector:
+    """Of a token's keys, which lie side by side."""
+    size = len(wide) // heads
+    return [sum(wide[d + size * h] for h in range(heads)) / heads for d in range(size)]
+
+
 def visionzip(S: Matrix, keys: Matrix, scores: Vector, count: int) -> Left:
     """Of one window."""
     contextual = round(Fraction(10 * count, 64))
     dominant = top(scores, count - contextual)
     left = {i: S[i] for i in dominant}
     rest = [i for i in range(len(S)) if i not in left]
-    targets = [rest[math.floor(Fraction(t * len(rest), contextual))] for t in range(contextual)]
+    targets = [rest[t * (len(rest) // contextual)] for t in range(contextual)]
     members = {target: [target] for target in targets}
     for i in rest:
         if targets and i not in members:

@@ -4,6 +4,9 @@ A Speech LLM's contract has no encoder attention. What stands in for it is that 
 speech tokens of one window of 30 s, with neither positions nor a causal mask, as an encoder attends.
 """
 
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +14,7 @@ from torch import Tensor
 from auricle.speech_lm import QK
 
 _EPSILON = 1e-6
+_LEAST = 1e-20  # of a weight, so that a run of tokens that receive nothing has a mean
 
 
 def attention(S: Float[Tensor, "audio dim"], qk: QK) -> Float[Tensor, "heads audio audio"]:
@@ -25,14 +29,21 @@ def attention(S: Float[Tensor, "audio dim"], qk: QK) -> Float[Tensor, "heads aud
 
 
 def received(S: Float[Tensor, "audio dim"], qk: QK, window: int) -> Float[Tensor, "audio"]:
-    """The attention that each token receives in its window, the mean over heads and over queries, on the CPU.
+    """The attention that each token receives in its window, the mean over heads and queries, on the CPU; above 0.
 
     Args:
         S: speech tokens.
         qk: of the first layer.
         window: tokens of 30 s.
     """
-    return torch.cat([attention(part, qk).mean((0, 1)) for part in torch.split(S, window)]).cpu()
+    return torch.cat([attention(part, qk).mean((0, 1)) for part in torch.split(S, window)]).clamp(min=_LEAST).cpu()
+
+
+def evenly(sizes: Sequence[int], count: int) -> list[int]:
+    """Shares `count` out to parts in proportion to their sizes; what rounding leaves is spread over all of them."""
+    total, ends = sum(sizes), accumulate(sizes, initial=0)
+    given = [end * count // total for end in ends]
+    return [after - before for before, after in pairwise(given)]
 
 
 def keys(S: Float[Tensor, "audio dim"], qk: QK) -> Float[Tensor, "audio k_dim"]:

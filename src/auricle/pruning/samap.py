@@ -11,11 +11,11 @@ from auricle.errors import OptionError
 from auricle.pruning.budget import window_tokens
 from auricle.pruning.merging import Merge, Merger
 from auricle.pruning.neighbours import at_first, directions
-from auricle.pruning.received import attention
-from auricle.pruning.similarity import apportion
+from auricle.pruning.received import attention, evenly
 from auricle.speech_lm import AudioTokens, SpeechLM
 
-_SMALLEST = 1e-12
+_SMALLEST = 1e-20  # weight, so that every run has a mean
+_PRECISION = 1e-12  # of the gains, relative to the largest
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class SAMAP(Merger):
         qk = lm.first_layer_qk()
         window = window_tokens(lm.tokens_per_second)
         parts = torch.split(tokens.embeds, window)
-        sizes = torch.tensor([len(part) for part in parts])
-        counts = apportion(sizes.double().log(), sizes, count).tolist()
+        counts = evenly([len(part) for part in parts], count)
         into, weights = [], []
         for number, (part, most) in enumerate(zip(parts, counts, strict=True)):
             attended = attention(part, qk).cpu()
@@ -69,7 +68,7 @@ class SAMAP(Merger):
         if not count:
             return Merge(torch.full((len(S),), -1), torch.ones(len(S)))
         run, joined = joins(directions(S), self.threshold)
-        weights = attended.amax(0).mean(0)
+        weights = attended.amax(0).mean(0).clamp(min=_SMALLEST)
         groups = int(run[-1]) + 1
         merge = at_first(run, weights)
         if groups <= count:
@@ -111,12 +110,13 @@ def diverse(
     """
     kernel = relevance.double()[:, None] * (units @ units.T).double() * relevance.double()
     gain = kernel.diagonal().clone()
+    least = float(gain.max()) * _PRECISION
     basis = torch.zeros(count, len(units), dtype=torch.double)
     chosen: list[int] = []
     for step in range(count):
         best = int(gain.argmax())
         chosen.append(best)
-        basis[step] = (kernel[best] - basis[:step, best] @ basis[:step]) / gain[best].clamp(min=_SMALLEST).sqrt()
+        basis[step] = (kernel[best] - basis[:step, best] @ basis[:step]) / gain[best].clamp(min=least).sqrt()
         gain = gain - basis[step].square()
         gain[chosen] = -torch.inf
     return torch.tensor(sorted(chosen))

@@ -8,9 +8,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from auricle.pruning.base import Pruner, check_finite
-from auricle.pruning.budget import FIRST_PHASE_SECONDS, check_rate, kept, window_tokens
-from auricle.pruning.received import received
-from auricle.pruning.similarity import apportion
+from auricle.pruning.budget import check_rate, kept, window_tokens
+from auricle.pruning.received import evenly, received
 from auricle.speech_lm import AudioTokens, Query, SpeechLM
 
 SEGMENTS = 10  # of 30 s
@@ -24,7 +23,8 @@ class Segmentwise(Pruner):
     segments, and each keeps an equal share of the tokens, those that receive most attention.
 
     Differs from the paper: attention is that of `auricle.pruning.received`, not the speech encoder's; what rounding
-    down loses is handed on, so that the count is exact.
+    down loses is spread over the recording, so that the count is exact; so are all, where they are fewer than the
+    segments.
 
     Attributes:
         pruning_rate: fraction to remove of the tokens of 30 s, 0 to 1; as many stay as with `SpeechPrune`.
@@ -48,13 +48,13 @@ class Segmentwise(Pruner):
             return torch.arange(count)
         check_finite(tokens, lm)
         scores = received(tokens.embeds, lm.first_layer_qk(), window_tokens(lm.tokens_per_second))
-        size = window_tokens(lm.tokens_per_second, FIRST_PHASE_SECONDS / SEGMENTS)
-        segments = torch.split(scores, size)
-        sizes = torch.tensor([len(each) for each in segments])
-        counts = apportion(sizes.double().log(), sizes, count)
+        at, window = torch.arange(len(scores)), window_tokens(lm.tokens_per_second)
+        segment = at // window * SEGMENTS + at % window * SEGMENTS // window
+        members = torch.split(at, segment.unique(return_counts=True)[1].tolist())
+        counts = evenly([len(each) for each in members], count)
         chosen = [
-            each.argsort(descending=True, stable=True)[:most] + number * size
-            for number, (each, most) in enumerate(zip(segments, counts.tolist(), strict=True))
+            each[scores[each].argsort(descending=True, stable=True)[:most]]
+            for each, most in zip(members, counts, strict=True)
         ]
         found: Tensor = torch.cat(chosen).sort().values
         return found

@@ -10,8 +10,7 @@ from typing_extensions import override
 from auricle.pruning.budget import window_tokens
 from auricle.pruning.merging import Merge, Merger
 from auricle.pruning.neighbours import directions
-from auricle.pruning.received import attention, keys
-from auricle.pruning.similarity import apportion
+from auricle.pruning.received import attention, evenly, keys
 from auricle.speech_lm import AudioTokens, SpeechLM
 
 CONTEXTUAL = 10 / 64  # of what is left; the authors' 54 dominant and 10 contextual tokens
@@ -23,7 +22,8 @@ class VisionZip(Merger):
 
     "VisionZip: Longer is Better but Not Necessary in Vision Language Models" (Yang et al. 2024, arXiv 2412.04467).
     In every window of 30 s the tokens that receive most attention stay; of the others, evenly spaced ones are
-    targets, and every other one is merged into the target whose key is most like its own.
+    targets, and every other one is merged into the target whose key, the mean over
+    heads, is most like its own.
 
     Differs from the paper: speech instead of images; attention and keys are those of the LLM's first layer
     (`auricle.pruning.received`), not an encoder's; a target and what is merged into it become their mean, where the
@@ -36,12 +36,12 @@ class VisionZip(Merger):
         qk = lm.first_layer_qk()
         window = window_tokens(lm.tokens_per_second)
         parts = torch.split(tokens.embeds, window)
-        sizes = torch.tensor([len(part) for part in parts])
-        counts = apportion(sizes.double().log(), sizes, count).tolist()
+        counts = evenly([len(part) for part in parts], count)
         into = []
         for number, (part, most) in enumerate(zip(parts, counts, strict=True)):
             scores = attention(part, qk).mean((0, 1)).cpu()
-            found = zipped(scores, directions(keys(part, qk)).cpu(), most)
+            mean = keys(part, qk).unflatten(1, (qk.kv_heads, -1)).mean(1)
+            found = zipped(scores, directions(mean).cpu(), most)
             into.append(torch.where(found < 0, found, found + number * window))
         return Merge(torch.cat(into), torch.ones(len(tokens)))
 
@@ -65,7 +65,7 @@ def zipped(
     if not contextual:
         into[rest] = -1
         return into
-    targets = rest[torch.arange(contextual) * len(rest) // contextual]
+    targets = rest[torch.arange(contextual) * (len(rest) // contextual)]
     nearest = targets[(units[rest] @ units[targets].T).argmax(1)]
     into[rest] = nearest
     into[targets] = targets
