@@ -173,7 +173,7 @@ class HuggingFaceSpeechLM(SpeechLM):
         on_prefill: Callable[[], None] | None = None,
         **decoding: object,
     ) -> str:
-        self._check_length(len(prompt) + max_new_tokens)
+        self.check_length(len(prompt) + max_new_tokens)
         options: dict[str, Any] = {"do_sample": False, "max_new_tokens": max_new_tokens, **decoding}
         if on_prefill:
             options["logits_processor"] = [*options.get("logits_processor", ()), _Notice(on_prefill)]
@@ -186,7 +186,7 @@ class HuggingFaceSpeechLM(SpeechLM):
         mask = torch.ones(1, len(prompt), dtype=torch.long, device=self.device)
         with self._reading(len(prompt.audio) > 0):
             ids = self.model.generate(inputs_embeds=embeds, attention_mask=mask, **options)
-        return self._decode(ids[0]).strip()
+        return self.decode(ids[0])
 
     @final
     @override
@@ -198,7 +198,7 @@ class HuggingFaceSpeechLM(SpeechLM):
         on_prefill: Callable[[], None] | None = None,
     ) -> Float[Tensor, "continuations"]:
         encoded = [torch.tensor(self._tokenize(c), device=self.device) for c in continuations]
-        self._check_length(len(prompt) + max((len(ids) for ids in encoded), default=0))
+        self.check_length(len(prompt) + max((len(ids) for ids in encoded), default=0))
         with self._reading(len(prompt.audio) > 0):
             read = self.prefill(prompt)
             if on_prefill:
@@ -237,7 +237,7 @@ class HuggingFaceSpeechLM(SpeechLM):
         Raises:
             ContextLengthError: the prompt does not fit into the model's context.
         """
-        self._check_length(len(prompt))
+        self.check_length(len(prompt))
         positions = self._positions(prompt)
         cache = self._cache(prompt)
         with self._reading(len(prompt.audio) > 0):
@@ -299,6 +299,13 @@ class HuggingFaceSpeechLM(SpeechLM):
         return embeds
 
     @final
+    def decode(self, ids: Int[Tensor, "answer"]) -> str:
+        """The text of generated tokens, as `generate` returns it."""
+        tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        text: str = tokenizer.decode(ids, skip_special_tokens=True)
+        return text.strip()
+
+    @final
     def answer_ids(self, answer: str) -> Int[Tensor, "answer"]:
         """Tokens of an answer, with the one that ends it, on the CPU.
 
@@ -334,18 +341,19 @@ class HuggingFaceSpeechLM(SpeechLM):
         written = self._template("Hello", "Hello").ids.tolist()
         return int(next((end for end in ends if end in written), ends[0]))
 
-    def _check_length(self, length: int) -> None:
+    @final
+    def check_length(self, length: int) -> None:
+        """Whether the model's context holds that many tokens.
+
+        Raises:
+            ContextLengthError: it does not.
+        """
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if limit is not None and length > limit:
             raise ContextLengthError(
                 f"The prompt and its answer take {length} tokens, but {self.name} reads at most {limit};"
                 " raise the pruning rate."
             )
-
-    def _decode(self, ids: Int[Tensor, "answer"]) -> str:
-        tokenizer = getattr(self.processor, "tokenizer", self.processor)
-        text: str = tokenizer.decode(ids, skip_special_tokens=True)
-        return text
 
     @property
     def _embedding(self) -> nn.Embedding:
