@@ -116,7 +116,7 @@ def _generate(
 
 def _ends(lm: HuggingFaceSpeechLM) -> list[int]:
     given = lm.model.generation_config.eos_token_id
-    return given if isinstance(given, list) else [given]
+    return given if isinstance(given, list) else [] if given is None else [given]
 
 
 @final
@@ -153,6 +153,6 @@ class _Stop(StoppingCriteria):
 
     @override
     def __call__(
-        self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: object
+        self, input_ids: torch.LongTensor, scores: object, **kwargs: object
     ) -> Bool[Tensor, "batch"]:
         return torch.full((len(input_ids),), self.stop.is_set(), device=input_ids.device)

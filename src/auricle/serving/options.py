@@ -28,7 +28,7 @@ class Options:
     store_bytes: int = 10 * 10**9
     max_queue: int = 64
     max_upload_bytes: int = 200 * 10**6
-    max_seconds: float = 120 * 60
+    max_seconds: float = 7200.0
     max_question: int = 4000
     max_new_tokens: int = 4096
     default_new_tokens: int = 256

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import BinaryIO
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +36,17 @@ from auricle.timing import now
 
 logger = logging.getLogger("auricle.serving")
 _BLOCK = 1 << 20
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A file of bytes that can be read again from its start, in memory or not."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Up to `size` bytes."""
+
+    def seek(self, place: int, /) -> int:
+        """Where to read from."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,7 @@ class Recordings:
         self._encoder = (lm.encoder_hash if isinstance(lm, HuggingFaceSpeechLM) else uuid.uuid4().hex)[:16]
         self._summarizer: Summarizer | None = None
 
-    def receive(self, file: BinaryIO, allowed: tuple[str, ...]) -> Upload:
+    def receive(self, file: Readable, allowed: tuple[str, ...]) -> Upload:
         """Checks an upload and keeps it; where the store has no room, only for this request.
 
         Raises:
@@ -255,13 +266,13 @@ def _write_tokens(made: Encoded, path: Path) -> None:
     )
 
 
-def _copy(file: BinaryIO, path: Path) -> None:
+def _copy(file: Readable, path: Path) -> None:
     file.seek(0)
     with path.open("wb") as copy:
         shutil.copyfileobj(file, copy, _BLOCK)
 
 
-def _temporary(file: BinaryIO) -> Path:
+def _temporary(file: Readable) -> Path:
     with tempfile.NamedTemporaryFile(prefix="auricle-", delete=False) as copy:
         path = Path(copy.name)
     try:

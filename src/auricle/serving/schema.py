@@ -12,7 +12,7 @@ from auricle.serving.engine import Decoding
 from auricle.serving.failures import ApiError
 from auricle.serving.options import Options
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z", description="Hash of the file, from an earlier reply.")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="Hash of the file, from an earlier reply.")]
 CHAT_FORMATS = ("wav", "mp3", "flac", "ogg")
 FILE_FORMATS = (*CHAT_FORMATS, "mp4", "webm")
 
@@ -151,6 +151,8 @@ def question(asked: ChatRequest, text: str, options: Options) -> Question:
         check_size("choice", choice, options)
     if asked.compression_ratio is not None and asked.pruner not in (None, "full"):
         raise ApiError(400, "Give a pruner or a compression_ratio, not both.", param="compression_ratio")
+    if asked.pruning_rate is not None and asked.pruner is None:
+        raise ApiError(400, "A pruning_rate was given without a pruner; name one.", param="pruner")
     most = asked.max_completion_tokens or asked.max_tokens or options.default_new_tokens
     if most > options.max_new_tokens:
         raise ApiError(400, f"max_tokens is {most}; expected at most {options.max_new_tokens}.", param="max_tokens")

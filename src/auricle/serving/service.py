@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from threading import Event
-from typing import BinaryIO, TypeVar, final
+from typing import TypeVar, final
 
 from fastapi import UploadFile
 from starlette.requests import Request
@@ -20,7 +20,7 @@ from auricle.serving.engine import Engine, Piece
 from auricle.serving.failures import ApiError
 from auricle.serving.metrics import Metrics
 from auricle.serving.options import Options
-from auricle.serving.recordings import Recordings, Upload
+from auricle.serving.recordings import Readable, Recordings, Upload
 from auricle.serving.store import Store
 from auricle.serving.turns import Turns
 from auricle.speech_lm import SpeechLM
@@ -108,7 +108,7 @@ class Service:
             raise ApiError(415, "Expected a file of type audio/... .", "invalid_audio_format", param="file")
         return await self._receive(file.file, schema.FILE_FORMATS)
 
-    async def _receive(self, file: BinaryIO, kinds: tuple[str, ...]) -> Upload:
+    async def _receive(self, file: Readable, kinds: tuple[str, ...]) -> Upload:
         return await asyncio.to_thread(self.recordings.receive, file, kinds)
 
     async def run(self, work: Callable[[SpeechLM, Event], T]) -> T:

@@ -47,12 +47,12 @@ def router(service: Service) -> APIRouter:
             }
         )
 
-    @routes.get("/v1/recordings/{recording}/audio", response_class=FileResponse)
-    async def recording_audio(recording: Annotated[str, Path(pattern=r"^[0-9a-f]{64}\Z")]) -> Response:
+    @routes.api_route("/v1/recordings/{recording}/audio", methods=["GET", "HEAD"], response_class=FileResponse)
+    async def recording_audio(recording: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]) -> Response:
         """A recording as a wav; parts of it by the header Range."""
         path = await service.wav(recording)
         leave = BackgroundTask(path.unlink, missing_ok=True)
-        return FileResponse(path, media_type="audio/wav", background=leave)
+        return FileResponse(path, headers={"ETag": f'"{recording}"'}, media_type="audio/wav", background=leave)
 
     @routes.post("/v1/similarity")
     async def similarity(request: Request, asked: schema.SimilarityRequest) -> JSONResponse:
