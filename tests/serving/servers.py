@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def wait_for(true: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
+@cache  # libsndfile writes the time into it
 def wav(seconds: float = 3, seed: int = 0) -> bytes:
     return encoded(noise(seconds, seed))
 

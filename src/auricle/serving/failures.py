@@ -57,8 +57,9 @@ class ApiError(HTTPException):
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> JSONResponse:
-        """The whole reply."""
-        return JSONResponse(self.body(), self.status_code, self.headers)
+        """The whole reply; of a request that may not have been read whole, the rest is not waited for."""
+        close = {"Connection": "close"} if self.status_code in (401, 413, 503) else {}
+        return JSONResponse(self.body(), self.status_code, {**(self.headers or {}), **close})
 
 
 def disk_full() -> ApiError:

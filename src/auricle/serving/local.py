@@ -152,7 +152,5 @@ class _Stop(StoppingCriteria):
         self.stop = stop
 
     @override
-    def __call__(
-        self, input_ids: torch.LongTensor, scores: object, **kwargs: object
-    ) -> Bool[Tensor, "batch"]:
+    def __call__(self, input_ids: torch.LongTensor, scores: object, **kwargs: object) -> Bool[Tensor, "batch"]:
         return torch.full((len(input_ids),), self.stop.is_set(), device=input_ids.device)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from auricle.errors import OptionError
 from auricle.files import whole
@@ -49,8 +50,7 @@ class Store:
         self._lock = threading.RLock()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._held = (folder / ".lock").open("w")
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._held = _hold(folder / ".lock")
         except BlockingIOError as error:
             raise OptionError(f"Another server uses the store '{folder}'; give each its own.") from error
         except OSError as error:
@@ -158,6 +158,17 @@ class Store:
                 files[key].path.unlink(missing_ok=True)
             files[key] = kept
         return files
+
+
+def _hold(path: Path) -> IO[str]:
+    """A lock that ends with the process, or when the file is closed."""
+    held = path.open("w")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        held.close()
+        raise
+    return held
 
 
 def _digest(path: Path) -> str:
