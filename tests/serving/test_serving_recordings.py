@@ -15,7 +15,16 @@ from auricle.serving import sound
 from auricle.serving.metrics import Metrics
 from auricle.serving.options import Options
 from auricle.serving.store import Store
-from serving.servers import QUESTION, ask, error, noise, running, upload, wav
+from serving.servers import QUESTION, ask, error, noise, running, upload, wait_for, wav
+from tiny_llama import TinyLlama
+
+
+@pytest.fixture(scope="module")
+def lm():
+    """Quicker than auricle-mini, under its name."""
+    built = TinyLlama()
+    built._name = "auricle-mini"
+    return built
 
 
 def kinds(server):
@@ -47,7 +56,7 @@ def test_an_upload_is_described(server, lm, tmp_path):
     assert (whole.headers["content-type"], part.status_code) == ("audio/wav", 206)
     assert part.content == whole.content[100:200]
     assert part.headers["etag"] == whole.headers["etag"] == head.headers["etag"]
-    assert not list(server.store.glob("*.lent"))
+    wait_for(lambda: not list(server.store.glob("*.lent")))
 
 
 def test_similarity_is_that_of_the_pruner(server, lm):

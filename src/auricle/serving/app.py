@@ -32,7 +32,7 @@ def create_app(engine: Engine, options: Options) -> FastAPI:
         try:
             yield
         finally:
-            service.close()
+            await service.close()
 
     app = FastAPI(title="auricle", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Gate, key=options.api_key, limit=service.limit, metrics=service.metrics)

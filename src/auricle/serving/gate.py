@@ -1,5 +1,6 @@
 """What every request passes: key, size of the body, counting, and headers that keep browsers careful."""
 
+import asyncio
 import hmac
 from collections.abc import Callable
 from typing import final
@@ -47,6 +48,8 @@ class Gate:
         try:
             self._check_key(scope)
             await self._app(scope, self._bounded(scope, receive), answer)
+        except asyncio.CancelledError:
+            pass  # the server ends, and this task with it
         except Exception as error:
             failed = api_error(error)
             if not status:

@@ -47,9 +47,9 @@ class Service:
         self._held = 0
         self._drawing = asyncio.Lock()
 
-    def close(self) -> None:
-        """Stops what runs and leaves the store."""
-        self.engine.close()
+    async def close(self) -> None:
+        """Stops what runs and leaves the store; requests that were cut off come to their end meanwhile."""
+        await asyncio.to_thread(self.engine.close)
         self.store.close()
 
     def limit(self, path: str) -> int:

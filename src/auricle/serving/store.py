@@ -59,7 +59,8 @@ class Store:
         self._evict(0)
 
     def close(self) -> None:
-        """Leaves the folder to others."""
+        """Leaves the folder to others, without what was lent to requests that were cut off."""
+        self._found()
         self._held.close()
 
     @property

@@ -47,7 +47,8 @@ def router(service: Service) -> APIRouter:
             }
         )
 
-    @routes.api_route("/v1/recordings/{recording}/audio", methods=["GET", "HEAD"], response_class=FileResponse)
+    @routes.head("/v1/recordings/{recording}/audio", include_in_schema=False)
+    @routes.get("/v1/recordings/{recording}/audio", response_class=FileResponse)
     async def recording_audio(recording: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]) -> Response:
         """A recording as a wav; parts of it by the header Range."""
         path = await service.wav(recording)
