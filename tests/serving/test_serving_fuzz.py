@@ -3,10 +3,12 @@
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 
-from serving.servers import KEY, running
+from auricle.serving.schema import ChatRequest
+from serving.servers import KEY, body, running, wav
 from tiny_llama import TinyLlama
 
 OPERATIONS = {
@@ -56,3 +58,24 @@ def test_nothing_is_a_server_error(api, operation):
 
     ask()
     assert answers
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = [name for name in ChatRequest.model_fields if name not in ("max_tokens", "max_completion_tokens")]
+
+
+@settings(max_examples=100, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@example(changes={"choices": ["\x00", "<|im_end|>"]}, question="<|audio|><|im_start|>")
+@example(changes={"pruner": "random-pieces", "pruning_rate": 1, "seed": -(2**63)}, question="\u202e\U0001f9ff")
+@example(changes={"temperature": 1e-9, "top_p": 1e-9}, question="?")
+@example(changes={"compression_ratio": 10_000}, question="?")
+@given(changes=st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=2), question=st.text(max_size=30))
+def test_a_good_request_with_odd_values_is_no_server_error(api, changes, question):
+    asked = body(wav(1), question, max_tokens=2) | {"model": "tiny-llama"} | changes
+    with api[1].http as http:
+        response = http.post("/v1/chat/completions", json=asked)
+    assert response.status_code < 500, response.text

@@ -65,8 +65,8 @@ def test_a_body_is_refused_by_its_header_before_it_is_read(server):
         ("/v1/chat/completions", 10**9),
     ):
         with socket.create_connection((host, int(port)), timeout=10) as connection:
-            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {length}\r\n\r\n"
-            connection.sendall(head.encode())
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+            connection.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode())
             assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 

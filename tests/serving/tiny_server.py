@@ -14,5 +14,5 @@ from tiny_llama import TinyLlama
 if __name__ == "__main__":
     bound = socket.create_server(("127.0.0.1", 0))
     app = create_app(LocalEngine(TinyLlama()), Options(store=Path(sys.argv[1])))
-    print(bound.getsockname()[1], flush=True)
+    print(bound.getsockname()[1], flush=True)  # noqa: T201
     uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)).run(sockets=[bound])
