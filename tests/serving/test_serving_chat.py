@@ -178,9 +178,14 @@ def test_drawing_is_as_the_seed_says(server):
     ],
     ids=lambda each: str(each)[:60],
 )
-@pytest.mark.parametrize("stream", [False, True])
-def test_what_cannot_be_answered_says_why(shared, change, expected, stream):
-    assert error(ask(shared, wav(1), stream=stream, **change)) == expected
+def test_what_cannot_be_answered_says_why(shared, change, expected):
+    assert error(ask(shared, wav(1), **change)) == expected
+
+
+def test_what_cannot_be_streamed_says_why_as_if_it_were_not_streamed(shared):
+    for audio, expected in (("0" * 64, (404, "recording_not_found")), (wav(0.01), (400, "invalid_audio"))):
+        assert error(ask(shared, audio, stream=True)) == expected
+    assert error(ask(shared, wav(1), stream=True, max_tokens=4096)) == (400, "context_length_exceeded")
 
 
 def test_base64_is_checked(shared):

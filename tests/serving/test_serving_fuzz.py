@@ -68,7 +68,7 @@ VALUES = st.recursive(
 FIELDS = [name for name in ChatRequest.model_fields if name not in ("max_tokens", "max_completion_tokens")]
 
 
-@settings(max_examples=100, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @example(changes={"choices": ["\x00", "<|im_end|>"]}, question="<|audio|><|im_start|>")
 @example(changes={"pruner": "random-pieces", "pruning_rate": 1, "seed": -(2**63)}, question="\u202e\U0001f9ff")
 @example(changes={"temperature": 1e-9, "top_p": 1e-9}, question="?")

@@ -181,5 +181,7 @@ def test_closing_stops_what_runs(lm, tmp_path):
         wait_for(lambda: len(steps) > 3)
         server.engine.close()
         assert "[DONE]" not in asked.result().text
+        assert '"stopped"' in asked.result().text
+        assert error(ask(server, wav(1), model="tiny-llama")) == (503, "stopped")
     hook.remove()
     assert len(steps) < 3900

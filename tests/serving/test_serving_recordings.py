@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 import soundfile
+from starlette.datastructures import UploadFile
 
 from auricle import transcribing
 from auricle.asking import encode
@@ -173,6 +174,12 @@ def test_a_full_disk_is_said_and_hinders_no_answer(server, monkeypatch, tmp_path
     assert error(ask(server, wav(1))) == (507, "insufficient_storage")
     assert set(tmp_path.rglob("*")) == left
     monkeypatch.undo()
+
+    async def written(*_):
+        full()
+
+    monkeypatch.setattr(UploadFile, "write", written)  # while the form is read
+    assert error(upload(server, wav(1))) == (507, "insufficient_storage")
     with server.http as http:
         failures = [line for line in http.get("/metrics").text.splitlines() if "failures_total" in line]
     assert float(failures[-1].split()[-1]) >= 4

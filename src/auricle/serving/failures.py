@@ -18,6 +18,7 @@ from auricle.errors import (
     QueryError,
     UnknownNameError,
 )
+from auricle.serving.engine import StoppedError
 
 logger = logging.getLogger("auricle.serving")
 
@@ -105,6 +106,8 @@ def _of_validation(error: RequestValidationError) -> ApiError:
 
 
 def _of_server(error: BaseException) -> ApiError:
+    if isinstance(error, StoppedError):
+        return ApiError(503, "The server is being stopped.", "stopped")
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         return disk_full()
     if isinstance(error, MemoryError | OutOfMemoryError):

@@ -31,6 +31,7 @@ class LocalEngine(Engine):
         self._lm = lm
         self._thread = ThreadPoolExecutor(1, "auricle-model")
         self._running: set[Event] = set()
+        self._closed = False
 
     @property
     @override
@@ -44,6 +45,8 @@ class LocalEngine(Engine):
 
     @override
     async def call(self, work: Callable[[SpeechLM, Event], T]) -> T:
+        if self._closed:
+            raise StoppedError
         stop = Event()
 
         def run() -> T:
@@ -80,6 +83,7 @@ class LocalEngine(Engine):
 
     @override
     def close(self) -> None:
+        self._closed = True
         for stop in list(self._running):
             stop.set()
         self._thread.shutdown(wait=True, cancel_futures=True)

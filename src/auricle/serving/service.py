@@ -26,7 +26,7 @@ from auricle.serving.turns import Turns
 from auricle.speech_lm import SpeechLM
 
 T = TypeVar("T")
-BODIES = 2  # of the largest size that may be held in memory at a time
+BODIES = 2  # of the largest size that may be held in memory at a time, beside small ones
 ENVELOPE = 1_000_000  # bytes of a request around its recording
 _MEDIA = ("audio/", "video/", "application/octet-stream")
 
@@ -77,7 +77,7 @@ class Service:
             async for chunk in request.stream():
                 size += len(chunk)
                 self._held += len(chunk)
-                if self._held > BODIES * self.limit(request.url.path):
+                if size > ENVELOPE and self._held > BODIES * self.limit(request.url.path):
                     raise ApiError(503, "Too many uploads at a time.", "busy", headers={"Retry-After": "5"})
                 chunks.append(chunk)
             yield b"".join(chunks)

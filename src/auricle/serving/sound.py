@@ -14,7 +14,6 @@ COLUMNS = 800  # of a drawn waveform
 MOST_CHANNELS = 32
 RATES = (1000, 384_000)  # Hz
 HEAD = 16  # bytes that tell what a file is
-_BLOCK = 1 << 20
 
 
 def kind(head: bytes) -> str | None:
@@ -78,8 +77,3 @@ def peaks(waveform: Waveform, columns: int = COLUMNS) -> Float[np.ndarray, "colu
 def write_wav(waveform: Waveform, path: Path) -> None:
     """A wav of 16 bits for players."""
     soundfile.write(path, waveform, SAMPLE_RATE, format="WAV", subtype="PCM_16")
-
-
-def read_kept(path: Path) -> Waveform:
-    """Samples of what `read` has accepted before."""
-    return read(path, float("inf"))

@@ -22,7 +22,6 @@ from auricle.files import whole
 
 _NAME = re.compile(r"(?P<key>[0-9a-f]{64}\.[a-z0-9-]+)\.(?P<digest>[0-9a-f]{64})")
 _LEFT = re.compile(r"\.?[0-9a-f-]{32,64}.*\.(new|lent)")  # of a server that was killed
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Store:
             False if it is larger than the store may be; then nothing has changed.
 
         Raises:
-            OSError: it cannot be written, for example because the disk is full; then nothing has changed, either.
+            OSError: it cannot be written, for example because the disk is full; then nothing is added.
         """
         new = self._folder / f"{uuid.uuid4()}.new"
         try:
