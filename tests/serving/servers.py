@@ -44,7 +44,8 @@ class Running:
 
     @property
     def http(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
+        headers = {"Authorization": f"Bearer {KEY}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, verify=False)  # loads no certificates
 
 
 def mini() -> AuricleMini:

@@ -183,8 +183,8 @@ def test_what_cannot_be_answered_says_why(shared, change, expected):
 
 
 def test_what_cannot_be_streamed_says_why_as_if_it_were_not_streamed(shared):
-    for audio, expected in (("0" * 64, (404, "recording_not_found")), (wav(0.01), (400, "invalid_audio"))):
-        assert error(ask(shared, audio, stream=True)) == expected
+    for given, expected in (("0" * 64, (404, "recording_not_found")), (wav(0.01), (400, "invalid_audio"))):
+        assert error(ask(shared, given, stream=True)) == expected
     assert error(ask(shared, wav(1), stream=True, max_tokens=4096)) == (400, "context_length_exceeded")
 
 

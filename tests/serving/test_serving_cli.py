@@ -23,9 +23,10 @@ def started(monkeypatch):
 
 def test_options_reach_the_server(started, run, tmp_path):
     code, _, err = run(
-        *("serve", "--store", tmp_path, "--store-gb", 0.5, "--max-queue", 3, "--max-upload-mb", 7, "--sst", "untrained"),
-        *("--max-minutes", 2, "--api-key", "k", "--port", 0, "--host", "0.0.0.0", "--dtype", "float32"),
-    )  # fmt: skip
+        *("serve", "--store", tmp_path, "--store-gb", 0.5, "--max-queue", 3, "--max-upload-mb", 7),
+        *("--sst", "untrained", "--max-minutes", 2, "--api-key", "k", "--port", 0),
+        *("--host", "0.0.0.0", "--dtype", "float32"),
+    )
     assert (code, err) == (0, "")
     (loaded, (engine, options), (served, how)) = started
     assert loaded == (("mini",), {"dtype": "float32", "device": None})
