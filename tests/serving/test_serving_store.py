@@ -157,3 +157,15 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OptionError, match="cannot be used"):
         Store(tmp_path / "file", 12)
+
+
+def test_use_counts_after_a_restart(store, tmp_path):
+    put(store, "a"), put(store, "b")
+    for age, name in ((30, "a"), (20, "b")):
+        (path,) = tmp_path.glob(f"{key(name)}*")
+        os.utime(path, (0, path.stat().st_mtime - age))
+    assert read(store, "a")
+    store.close()
+    again = Store(tmp_path, 5)
+    assert [bool(read(again, name)) for name in "ab"] == [True, False]
+    again.close()
