@@ -10,7 +10,7 @@ import soundfile
 import soxr
 from jaxtyping import Float, Shaped
 
-from auricle.errors import AudioError
+from auricle.errors import AudioError, AudioLengthError
 
 SAMPLE_RATE = 16_000  # samples per second, what every supported speech encoder expects
 WINDOW_SECONDS = 30  # what Whisper-like encoders see at a time
@@ -22,24 +22,37 @@ SHORTEST_SECONDS = 0.1  # below this no encoder yields a token
 _BLOCK = 1 << 20  # samples that are read and resampled at a time
 _STREAMED = 0x7FFF_F000  # programs that write to a pipe put at least this as the size of a WAV's data
 
+# What FFmpeg may take a file for: containers of recordings, no playlist, which would have it open other files.
+_CONTAINERS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,"
+    "ogg,tak,tta,w64,wav,webm,wv"
+)
+
 Waveform = Float[np.ndarray, "samples"]
 
 
-def load(source: str | Path | Shaped[np.ndarray, "..."], sampling_rate: int | None = None) -> Waveform:
+def load(
+    source: str | Path | Shaped[np.ndarray, "..."],
+    sampling_rate: int | None = None,
+    *,
+    longest: float | None = None,
+) -> Waveform:
     """Reads a recording as mono float32 at `SAMPLE_RATE`.
 
     Args:
         source: a file that libsndfile or FFmpeg reads, or an array of shape `samples`,
             `samples channels` or `channels samples` (the longer axis is time), float in -1..1 or integer.
         sampling_rate: Hz; required for an array, must be omitted for a file.
+        longest: seconds that are accepted; more is never decoded, whatever the file's header says.
 
     Raises:
         AudioError: missing or unreadable file, no samples, NaN or infinite samples, shorter than 0.1 s.
+        AudioLengthError: it is longer than `longest`.
     """
     if isinstance(source, np.ndarray):
         if sampling_rate is None:
             raise AudioError("An array was given without its sampling rate; pass sampling_rate=..., in Hz.")
-        return prepare(source, sampling_rate)
+        return prepare(source, sampling_rate, longest=longest)
     if sampling_rate is not None:
         raise AudioError("sampling_rate was given for a file, which knows its own; leave it out.")
     path = Path(source)
@@ -55,16 +68,23 @@ def load(source: str | Path | Shaped[np.ndarray, "..."], sampling_rate: int | No
         raise AudioError(f"The recording '{path}' cannot be opened: {error.strerror}.") from error
     except ValueError as error:  # a null byte in the name
         raise AudioError(f"The recording {str(path)!r} cannot be opened: {error}.") from error
-    return _read(path, f"the recording '{path}'")
+    return _read(path, f"the recording '{path}'", longest)
 
 
-def prepare(array: Shaped[np.ndarray, "..."], sampling_rate: int, name: str = "the array") -> Waveform:
+def prepare(
+    array: Shaped[np.ndarray, "..."],
+    sampling_rate: int,
+    name: str = "the array",
+    *,
+    longest: float | None = None,
+) -> Waveform:
     """Checks samples, mixes the channels down and resamples to `SAMPLE_RATE`.
 
     Args:
         array: shape `samples`, `samples channels` or `channels samples` (the longer axis is time).
         sampling_rate: Hz.
         name: how an error message calls it.
+        longest: see `load`.
 
     Raises:
         AudioError: as for `load`.
@@ -75,7 +95,7 @@ def prepare(array: Shaped[np.ndarray, "..."], sampling_rate: int, name: str = "t
     samples = array.T if time_last else array
     length = len(samples) if array.size else 0
     blocks = (samples[start : start + _BLOCK] for start in range(0, length, _BLOCK))
-    return _resample(blocks, sampling_rate, name)
+    return _resample(blocks, sampling_rate, name, longest)
 
 
 def windows(waveform: Waveform, size: int = WINDOW_SAMPLES) -> Iterator[Waveform]:
@@ -111,7 +131,9 @@ def spans(times: Float[np.ndarray, "audio 2"], gap: float = 1e-3) -> list[tuple[
     return merged
 
 
-def _resample(blocks: Iterable[Shaped[np.ndarray, "..."]], sampling_rate: int, name: str) -> Waveform:
+def _resample(
+    blocks: Iterable[Shaped[np.ndarray, "..."]], sampling_rate: int, name: str, longest: float | None
+) -> Waveform:
     """Blocks of `samples` or `samples channels` as one waveform; only the result is held whole."""
     if sampling_rate <= 0:
         raise AudioError(f"The sampling rate of {name} is {sampling_rate}; expected a positive number of Hz.")
@@ -122,6 +144,7 @@ def _resample(blocks: Iterable[Shaped[np.ndarray, "..."]], sampling_rate: int, n
         if not np.isfinite(mono).all():
             raise AudioError(f"There are NaN or infinite samples in {name}; repair or export it again.")
         given += len(mono)
+        _check_length(given / sampling_rate, name, longest)
         pieces.append(stream.resample_chunk(mono))
     if given == 0:
         raise AudioError(f"There are 0 samples in {name}; expected at least {SHORTEST_SECONDS} s of audio.")
@@ -132,6 +155,13 @@ def _resample(blocks: Iterable[Shaped[np.ndarray, "..."]], sampling_rate: int, n
         )
     pieces.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
     return np.concatenate(pieces)
+
+
+def _check_length(seconds: float, name: str, longest: float | None) -> None:
+    if longest is not None and seconds > longest:
+        raise AudioLengthError(
+            f"There are more than {longest:g} s of audio in {name}; expected at most {longest / 60:g} minutes."
+        )
 
 
 def _mono(block: Shaped[np.ndarray, "..."], name: str) -> Waveform:
@@ -147,13 +177,14 @@ def _mono(block: Shaped[np.ndarray, "..."], name: str) -> Waveform:
         return np.ascontiguousarray(mono, dtype=np.float32)
 
 
-def _read(path: Path, name: str) -> Waveform:
+def _read(path: Path, name: str, longest: float | None) -> Waveform:
     try:
         with soundfile.SoundFile(path) as file:
+            _check_length(file.frames / max(file.samplerate, 1), name, longest)
             blocks = _blocks(file, path)
-            return _resample(blocks, file.samplerate, name)
+            return _resample(blocks, file.samplerate, name, longest)
     except soundfile.LibsndfileError as error:
-        return _read_ffmpeg(path, name, str(error))
+        return _read_ffmpeg(path, name, str(error), longest)
 
 
 def _blocks(file: "soundfile.SoundFile", path: Path) -> Iterator[Shaped[np.ndarray, "..."]]:
@@ -188,16 +219,19 @@ def _promised_frames(path: Path, info: "soundfile.SoundFile") -> int:
     return int(info.frames)
 
 
-def _read_ffmpeg(path: Path, name: str, reason: str) -> Waveform:
+def _read_ffmpeg(path: Path, name: str, reason: str, longest: float | None) -> Waveform:
     program = shutil.which("ffmpeg")
     if program is None:
         raise AudioError(f"The recording '{path}' cannot be read ({reason}); install ffmpeg for more formats.")
-    # Only files: a playlist that pretends to be a recording must not reach the network.
-    command = [program, "-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file", "-i", f"file:{path}"]
-    command += ["-map", "0:a:0", "-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "f32le", "-"]
+    # Only this file: a playlist that pretends to be a recording must reach neither the network nor other files.
+    command = [program, "-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file"]
+    command += ["-format_whitelist", _CONTAINERS, "-i", f"file:{path}"]
+    command += ["-map", "0:a:0", "-ac", "1", "-ar", str(SAMPLE_RATE)]
+    command += [] if longest is None else ["-t", f"{longest + 1:.3f}"]
+    command += ["-f", "f32le", "-"]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode and done.stdout:
         raise AudioError(f"The recording '{path}' is truncated or damaged; copy or record it again.")
     if done.returncode:
         raise AudioError(f"The recording '{path}' is no audio that libsndfile or FFmpeg can read.")
-    return prepare(np.frombuffer(done.stdout, dtype="<f4"), SAMPLE_RATE, name)
+    return prepare(np.frombuffer(done.stdout, dtype="<f4"), SAMPLE_RATE, name, longest=longest)

@@ -3,6 +3,7 @@
 ```
 AuricleError                    everything that auricle raises on purpose
 ├── AudioError                  a recording cannot be read or holds nothing usable
+│   └── AudioLengthError        a recording is longer than is accepted
 ├── OptionError                 an option has a value outside its range
 ├── UnknownNameError            no pruner, model or voice of that name; says what there is
 ├── QueryError                  the question or the choices are unusable
@@ -28,6 +29,10 @@ class AuricleError(Exception):
 
 class AudioError(AuricleError):
     """A recording cannot be read or holds nothing usable."""
+
+
+class AudioLengthError(AudioError):
+    """A recording is longer than is accepted."""
 
 
 class OptionError(AuricleError, ValueError):

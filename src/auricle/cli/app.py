@@ -25,6 +25,7 @@ from auricle.cli.options import (
     load,
 )
 from auricle.cli.reproduce import reproduce_app
+from auricle.cli.serve import serve_app
 from auricle.cli.spiral import spiral_app
 from auricle.cli.train import train_app
 
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(memory_app)
+app.add_typer(serve_app)
 app.add_typer(evaluation_app)
 app.add_typer(benchmarks_app, name="benchmarks", help="List the benchmarks, or build a small set like one.")
 app.add_typer(reproduce_app, name="reproduce", help="The SpeechPrune paper's tables and figures.")

@@ -162,7 +162,7 @@ class HuggingFaceSpeechLM(SpeechLM):
         on_prefill: Callable[[], None] | None = None,
         **decoding: object,
     ) -> str:
-        self._check_length(len(prompt) + max_new_tokens)
+        self.check_length(len(prompt) + max_new_tokens)
         options: dict[str, Any] = {"do_sample": False, "max_new_tokens": max_new_tokens, **decoding}
         if on_prefill:
             options["logits_processor"] = [*options.get("logits_processor", ()), _Notice(on_prefill)]
@@ -175,7 +175,7 @@ class HuggingFaceSpeechLM(SpeechLM):
         mask = torch.ones(1, len(prompt), dtype=torch.long, device=self.device)
         with self._reads(prompt):
             ids = self.model.generate(inputs_embeds=embeds, attention_mask=mask, **options)
-        return self._decode(ids[0]).strip()
+        return self.decode(ids[0])
 
     @final
     @override
@@ -187,7 +187,7 @@ class HuggingFaceSpeechLM(SpeechLM):
         on_prefill: Callable[[], None] | None = None,
     ) -> Float[Tensor, "continuations"]:
         encoded = [torch.tensor(self._tokenize(c), device=self.device) for c in continuations]
-        self._check_length(len(prompt) + max((len(ids) for ids in encoded), default=0))
+        self.check_length(len(prompt) + max((len(ids) for ids in encoded), default=0))
         with self._reads(prompt):
             read = self._prefill(prompt)
             if on_prefill:
@@ -235,7 +235,7 @@ class HuggingFaceSpeechLM(SpeechLM):
     @override
     @torch.inference_mode()
     def inside(self, prompt: SpeechPrompt, layers: int) -> Inside:
-        self._check_length(len(prompt))
+        self.check_length(len(prompt))
         mask = torch.ones(1, len(prompt), dtype=torch.long, device=self.device)
         position_ids = self.axes(self._positions(prompt))
         options = {"attention_mask": mask, "position_ids": position_ids, "use_cache": False}
@@ -250,7 +250,7 @@ class HuggingFaceSpeechLM(SpeechLM):
             yield
 
     def _prefill(self, prompt: SpeechPrompt) -> Prefill:
-        self._check_length(len(prompt))
+        self.check_length(len(prompt))
         positions = self._positions(prompt)
         cache = self._cache(prompt)
         out = self.model(
@@ -317,6 +317,13 @@ class HuggingFaceSpeechLM(SpeechLM):
         return embeds
 
     @final
+    def decode(self, ids: Int[Tensor, "answer"]) -> str:
+        """The text of generated tokens, as `generate` returns it."""
+        tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        text: str = tokenizer.decode(ids, skip_special_tokens=True)
+        return text.strip()
+
+    @final
     def answer_ids(self, answer: str) -> Int[Tensor, "answer"]:
         """Tokens of an answer, with the one that ends it, on the CPU.
 
@@ -352,18 +359,19 @@ class HuggingFaceSpeechLM(SpeechLM):
         written = self._template("Hello", "Hello").ids.tolist()
         return int(next((end for end in ends if end in written), ends[0]))
 
-    def _check_length(self, length: int) -> None:
+    @final
+    def check_length(self, length: int) -> None:
+        """Whether the model's context holds that many tokens.
+
+        Raises:
+            ContextLengthError: it does not.
+        """
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if limit is not None and length > limit:
             raise ContextLengthError(
                 f"The prompt and its answer take {length} tokens, but {self.name} reads at most {limit};"
                 " raise the pruning rate."
             )
-
-    def _decode(self, ids: Int[Tensor, "answer"]) -> str:
-        tokenizer = getattr(self.processor, "tokenizer", self.processor)
-        text: str = tokenizer.decode(ids, skip_special_tokens=True)
-        return text
 
     @property
     def _embedding(self) -> nn.Embedding:

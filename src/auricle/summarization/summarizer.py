@@ -99,6 +99,11 @@ class Summarizer:
             pass
         self._weights = fingerprint(lm.weights_hash, sst.state_dict().items(), sampled=True)
 
+    @property
+    def weights_hash(self) -> str:
+        """Of the Speech LLM's weights and the SSTs': a memory is for the weights that made it."""
+        return self._weights
+
     def at(self, compression_ratio: int) -> Summarization:
         """The options with another ratio."""
         return replace(self.options, compression_ratio=compression_ratio)

@@ -1,0 +1,72 @@
+"""`auricle serve`: an OpenAI-compatible server."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auricle.cli.memory import Sst
+from auricle.cli.options import Device, Dtype, Model, TrustRemoteCode, load
+
+serve_app = typer.Typer()
+GRACE = 30  # seconds that running answers are given when the server is told to end
+
+
+@serve_app.command()
+def serve(
+    *,
+    model: Model = "mini",
+    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 for all the world.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of recordings, tokens and memories; by default in auricle's cache.")
+    ] = None,
+    store_gb: Annotated[float, typer.Option(help="What it may hold; the least recently used goes first.")] = 10,
+    max_queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; one more is refused.")] = 64,
+    max_upload_mb: Annotated[float, typer.Option(help="Of a recording as a file.")] = 200,
+    max_minutes: Annotated[float, typer.Option(help="Of a recording.")] = 120,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="AURICLE_API_KEY", help="That requests must bear; others on the machine see options."),
+    ] = None,
+    sst: Sst = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    trust_remote_code: TrustRemoteCode = False,
+) -> None:
+    """Serve a model by OpenAI's API, with a page to listen, ask and see what was kept."""
+    try:
+        import uvicorn
+
+        from auricle.serving.app import create_app
+    except ImportError as error:
+        from auricle.errors import MissingDependencyError
+
+        raise MissingDependencyError(
+            f"The server needs {error.name}; install it with pip install 'auricle[serve]'."
+        ) from error
+    from auricle.models.mini.wheels import cache_dir
+    from auricle.serving.local import LocalEngine
+    from auricle.serving.options import Options
+
+    options = Options(
+        store=store or cache_dir() / "serve",
+        store_bytes=round(store_gb * 1e9),
+        max_queue=max_queue,
+        max_upload_bytes=round(max_upload_mb * 1e6),
+        max_seconds=max_minutes * 60,
+        api_key=api_key,
+        sst=sst,
+    )
+    if api_key is None and not _loopback(host):
+        typer.echo(f"Everybody who reaches {host} may ask: there is no --api-key.", err=True)
+    app = create_app(LocalEngine(load(model, dtype, device, trust_remote_code)), options)
+    uvicorn.run(app, host=host, port=port, timeout_graceful_shutdown=GRACE, server_header=False)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,1 @@
+"""`auricle serve`: an OpenAI-compatible server for questions about long recordings."""

@@ -1,0 +1,96 @@
+"""What every request passes: key, size of the body, counting, and headers that keep browsers careful."""
+
+import asyncio
+import hmac
+from collections.abc import Callable
+from typing import final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from auricle.serving.failures import ApiError, api_error
+from auricle.serving.metrics import Metrics
+
+_OPEN = ("/v1/", "/metrics")  # what the key closes; the page and /health stay open
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@final
+class Gate:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, key: str | None, limit: Callable[[str], int], metrics: Metrics) -> None:
+        """Takes the API key and what a body may have in bytes, by path."""
+        self._app = app
+        self._key = key
+        self._limit = limit
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets a request through, or answers it."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            self._check_key(scope)
+            await self._app(scope, self._bounded(scope, receive), answer)
+        except asyncio.CancelledError:
+            pass  # the server ends, and this task with it
+        except Exception as error:
+            failed = api_error(error)
+            if not status:
+                await failed.response()(scope, receive, answer)
+        finally:
+            self._metrics.requests.labels(_endpoint(scope), str(status)).inc()
+
+    def _check_key(self, scope: Scope) -> None:
+        if self._key is None or not scope["path"].startswith(_OPEN):
+            return
+        given = Headers(scope=scope).get("authorization", "")
+        if not hmac.compare_digest(given.encode("latin-1"), f"Bearer {self._key}".encode()):
+            raise ApiError(
+                401,
+                "The API key is missing or wrong; send it as 'Authorization: Bearer KEY'.",
+                "invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """Counts the body, whatever its header says."""
+        limit, size = self._limit(scope["path"]), 0
+        promised = Headers(scope=scope).get("content-length", "0")
+        if not promised.isascii() or not promised.isdigit() or int(promised[:20]) > limit:
+            raise _too_large(limit)
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > limit:
+                raise _too_large(limit)
+            return message
+
+        return counted
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(413, f"The request is larger than {limit / 1e6:.1f} MB.", "upload_too_large")
+
+
+def _endpoint(scope: Scope) -> str:
+    """The route's template, so that there are few; not what the client made of it."""
+    return str(getattr(scope.get("route"), "path", "other"))

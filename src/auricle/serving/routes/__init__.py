@@ -1,0 +1,1 @@
+"""The endpoints, each file a group of them."""

@@ -1,0 +1,215 @@
+"""The key, and everything that is too much."""
+
+import socket
+
+import httpx
+import pytest
+
+from auricle.errors import OptionError
+from auricle.serving.options import Options
+from serving.servers import KEY, QUESTION, ask, body, encoded, error, noise, running, upload, wait_for, wav
+from tiny_llama import TinyLlama
+
+LIMITS = {"max_upload_bytes": 200_000, "max_seconds": 4.0, "max_question": 50, "max_new_tokens": 20, "api_key": KEY}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with running(TinyLlama(), tmp_path_factory.mktemp("limits") / "store", **LIMITS) as started:
+        yield started
+
+
+def tiny(server, audio, question=QUESTION, **more):
+    return ask(server, audio, question, model="tiny-llama", **more)
+
+
+@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", f"bearer {KEY}x", KEY, "Bearer \u00e9"])
+def test_who_has_no_key_is_told_so(server, given):
+    headers = {} if given is None else {"Authorization": given.encode("latin-1")}
+    with httpx.Client(base_url=server.url, headers=headers, verify=False) as http:
+        for path in ("/v1/models", "/v1/pruners", "/metrics", "/v1/nothing", f"/v1/recordings/{'0' * 64}/audio"):
+            assert error(http.get(path)) == (401, "invalid_api_key")
+        assert error(http.post("/v1/chat/completions", content=b"[")) == (401, "invalid_api_key")
+        assert http.get("/health").status_code == 200
+
+
+def test_who_has_it_is_let_in(server):
+    assert tiny(server, wav(1)).status_code == 200
+    assert [each.id for each in server.openai.models.list()] == ["tiny-llama"]
+    with server.http as http:
+        assert "auricle_requests_total" in http.get("/metrics").text
+
+
+def test_too_long_a_recording_is_refused(server):
+    long = encoded(noise(5), subtype="PCM_16")
+    assert error(tiny(server, long)) == (413, "recording_too_long")
+    assert error(tiny(server, long, stream=True)) == (413, "recording_too_long")
+    assert error(upload(server, long)) == (413, "recording_too_long")
+    bomb = encoded(noise(1)[:1].repeat(16000 * 3600), format="FLAC", subtype="PCM_16")
+    assert len(bomb) < 200_000
+    assert error(upload(server, bomb)) == (413, "recording_too_long")
+
+
+def test_too_large_an_upload_is_refused(server):
+    large = wav(3.5)
+    assert len(large) > 200_000
+    for response in (tiny(server, large), upload(server, large)):
+        assert error(response) == (413, "upload_too_large")
+
+
+def test_a_body_is_refused_by_its_header_before_it_is_read(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    for path, length in (
+        ("/v1/recordings", 1_300_000),
+        ("/v1/similarity", 1_000_001),
+        ("/v1/chat/completions", 10**9),
+    ):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+            connection.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize("path", ["/v1/recordings", "/v1/chat/completions", "/v1/similarity"])
+def test_a_body_without_a_length_is_counted(server, path):
+    sent = []
+
+    def endless():
+        yield b'--y\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        for _ in range(10_000):
+            sent.append(1)
+            yield b"x" * 10_000
+
+    kind = "multipart/form-data; boundary=y" if path == "/v1/recordings" else "application/json"
+    with server.http as http:
+        try:
+            response = http.post(path, content=endless(), headers={"Content-Type": kind})
+        except (httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
+            pass  # the server has hung up
+        else:
+            assert response.status_code in (400, 413)
+        assert http.get("/health").status_code == 200
+    assert len(sent) < 10_000
+
+
+def test_too_many_large_bodies_at_a_time_are_refused_and_small_ones_are_not(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    open_ones = []
+    for _ in range(3):  # each of nearly the largest size, and not at its end
+        connection = socket.create_connection((host, int(port)), timeout=10)
+        open_ones.append(connection)
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        kind = "Content-Type: application/json\r\nContent-Length: 1200000\r\n\r\n"
+        connection.sendall((head + kind).encode() + b" " * 1_100_000)
+    assert any(_refused(each) for each in reversed(open_ones))
+    assert tiny(server, wav(1)).status_code == 200
+    for each in open_ones:
+        each.close()
+    wait_for(lambda: _all_read(server))
+
+
+def _all_read(server):
+    """Whether a large body has room again: it is no JSON, and that is what is said."""
+    kind = {"Content-Type": "application/json"}
+    with server.http as http:
+        return http.post("/v1/chat/completions", content=b" " * 1_200_000, headers=kind).status_code == 400
+
+
+def _refused(connection):
+    connection.settimeout(1)
+    try:
+        return connection.recv(100).startswith(b"HTTP/1.1 503")
+    except TimeoutError:
+        return False
+
+
+def test_long_questions_and_answers_are_refused(server):
+    assert error(tiny(server, wav(1), "x" * 51)) == (400, "question_too_long")
+    assert error(tiny(server, wav(1), choices=["x" * 51, "y"])) == (400, "question_too_long")
+    assert error(tiny(server, wav(1), max_tokens=21))[0] == 400
+    assert error(tiny(server, wav(1), max_completion_tokens=21))[0] == 400
+    recording = upload(server, wav(1)).json()["recording"]
+    with server.http as http:
+        given = {"recording": recording, "question": "x" * 51}
+        assert error(http.post("/v1/similarity", json=given)) == (400, "question_too_long")
+
+
+def test_what_is_not_json_is_refused(server):
+    given = {"Content-Type": "application/json"}
+    with server.http as http:
+        for content in (b"", b"[", b"\xff\xfe", b"null", b"[" * 100_000, b'{"model": "\\ud800"}'):
+            assert error(http.post("/v1/chat/completions", content=content, headers=given))[0] == 400
+            assert error(http.post("/v1/similarity", content=content, headers=given))[0] == 400
+        text = http.post("/v1/chat/completions", content=b"{}", headers={"Content-Type": "text/plain"})
+        assert error(text)[0] == 415
+        odd = http.post(
+            "/v1/chat/completions",
+            content=b'{"model": "tiny-llama", "messages": [{"role": "user", "content": "\\ud800"}]}',
+            headers=given,
+        )
+        assert error(odd)[0] == 400
+
+
+def test_other_ways_and_methods_are_errors_of_the_same_form(server):
+    with server.http as http:
+        assert error(http.get("/v1/nothing"))[0] == 404
+        assert error(http.get("/v1/chat/completions"))[0] == 405
+        assert error(http.get("/v1/recordings/../../etc/passwd"))[0] == 404
+        assert error(http.get("/v1/recordings/%2e%2e%2fetc/audio"))[0] in (400, 404)
+        assert error(http.get(f"/v1/recordings/{'0' * 64}%0a/audio"))[0] in (400, 404)
+
+
+def test_browsers_are_told_to_be_careful(server, tmp_path):
+    with server.http as http:
+        for path in ("/health", "/v1/nothing", "/v1/models"):
+            headers = http.get(path).headers
+            assert headers["content-security-policy"].startswith("default-src 'self'; ")
+            assert headers["x-content-type-options"] == "nosniff"
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "index.html").write_text("<h1>auricle</h1>")
+    with running(TinyLlama(), tmp_path / "store", page=tmp_path / "page", api_key=KEY) as paged:
+        page = httpx.get(paged.url)
+        assert page.text == "<h1>auricle</h1>"
+        assert page.headers["content-security-policy"].startswith("default-src 'self'; ")
+        assert httpx.get(f"{paged.url}/..%2f..%2fstore").status_code == 404
+
+
+def test_what_happens_is_counted(tmp_path):
+    with running(TinyLlama(), tmp_path / "store") as server:
+        for _ in range(2):
+            tiny(server, wav(1))
+        tiny(server, b"nothing")
+        with server.http as http:
+            http.get("/some/where")
+            lines = http.get("/metrics").text.splitlines()
+    found = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert float(found['auricle_requests_total{endpoint="/v1/chat/completions",status="200"}']) == 2
+    assert float(found['auricle_requests_total{endpoint="/v1/chat/completions",status="400"}']) == 1
+    assert float(found['auricle_requests_total{endpoint="other",status="404"}']) == 1
+    assert float(found['auricle_cache_total{kind="tokens",result="hit"}']) == 1
+    assert float(found['auricle_cache_total{kind="tokens",result="miss"}']) == 1
+    assert float(found['auricle_step_seconds_count{step="prefill"}']) == 2
+    assert float(found["auricle_queue_length"]) == 0
+    assert float(found["auricle_cache_bytes"]) > 64_000
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"store_bytes": 0}, {"max_queue": -1}, {"max_seconds": 0.0}, {"api_key": " "}, {"max_upload_bytes": 0}],
+)
+def test_options_are_checked(tmp_path, wrong):
+    with pytest.raises(OptionError):
+        Options(store=tmp_path, **wrong)
+
+
+def test_a_folder_of_a_model_is_not_told(tmp_path):
+    lm = TinyLlama()
+    lm._name = str(tmp_path / "my-model")
+    with running(lm, tmp_path / "store") as server:
+        assert [each.id for each in server.openai.models.list()] == ["my-model"]
+        refused = ask(server, wav(1), model="my-model", max_tokens=4096)
+        assert error(refused) == (400, "context_length_exceeded")
+        assert "my-model reads at most" in refused.text
+        response = ask(server, wav(1), model="my-model", choices=["a", "b"])
+        assert str(tmp_path) not in response.text
+        assert body(wav(1))["model"] not in response.text
