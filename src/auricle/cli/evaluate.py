@@ -9,7 +9,7 @@ from typing import Annotated, Any, no_type_check
 import typer
 
 from auricle.cli.memory import BoundariesName, Ratios, Sst
-from auricle.cli.options import Device, Dtype, Json, Model, TrustRemoteCode, check_model, load_options
+from auricle.cli.options import Device, Dtype, Json, Model, Ray, TrustRemoteCode, check_model, load_options
 from auricle.cli.spiral import Endpoint, KeyVariable, LlmDevice, Local, Retries, Timeout
 
 evaluation_app = typer.Typer()
@@ -76,6 +76,7 @@ def eval_command(
     ] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of the orders, and of methods that draw at random.")] = 0,
     processes: Annotated[int, typer.Option(min=1, help="Each with a model of its own.")] = 1,
+    ray: Ray = None,
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
@@ -114,6 +115,7 @@ def eval_command(
             Job(model, benchmark, plan, output, load_options(dtype, device, trust_remote_code), options, sst),
             processes,
             lambda done: listen(done, total),
+            ray,
         )
     _show(output, as_published, as_json)
 
