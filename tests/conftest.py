@@ -3,6 +3,8 @@
 import pytest
 from jaxtyping import install_import_hook
 
+from clusters import cluster as cluster
+
 hook = install_import_hook("auricle", "beartype.beartype")
 
 

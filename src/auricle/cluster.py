@@ -53,7 +53,7 @@ def on_ray(
         gpu: whether a worker needs a graphics card; where they are fewer than workers, they are shared.
 
     Raises:
-        OptionError: there is no such cluster, or it is too small.
+        OptionError: there is no such cluster, it is too small, or a machine lacks the package.
         MissingDependencyError: ray is not installed.
         BrokenProcessPool: workers died again and again of one item.
         Exception: whatever the work raises.
@@ -76,6 +76,11 @@ def on_ray(
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from error
             except ray.exceptions.RayError as error:
+                if getattr(error, "actor_init_failed", False):
+                    reason = str(error).strip().splitlines()[-1]
+                    raise OptionError(
+                        f"A machine of the Ray cluster cannot begin ({reason}); install the same packages on each."
+                    ) from error
                 raise BrokenProcessPool(f"A worker died {_TRIES} times.") from error
             for item in islice(waiting, 1):
                 running[worker.work.remote(item)] = worker
@@ -141,7 +146,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), _KNOCK_SECONDS).close()
     except (OSError, ValueError, OverflowError) as error:
         raise OptionError(
-            f"Nobody listens at '{address}' ({error}); give local, auto, or the HOST:PORT that 'ray start --head' said."
+            f"Nobody listens at '{address}' ({error}); give local, auto, or the HOST:PORT of 'ray start --head'."
         ) from error
 
 
@@ -160,7 +165,7 @@ def _shares(nodes: Iterable[dict[str, Any]], processes: int, gpu: bool) -> tuple
     places = [int(each.get("GPU", 0)) * at_one if gpu else processes for each in there]
     for cores in range(max(counts, default=0), 0, -1):
         if sum(min(count // cores, most) for count, most in zip(counts, places, strict=True)) >= processes:
-            return cores, 1 / at_one if gpu else 0
+            return cores, 1 / at_one if gpu else 0.0
     raise OptionError(
         f"processes is {processes}, but the Ray cluster has {sum(counts)} cores; give at most as many."
     )
