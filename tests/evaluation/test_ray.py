@@ -41,7 +41,9 @@ class Deadly(Benchmark):
     @override
     def samples(self):
         for number, sample in enumerate(Spiral(self.data).samples()):
-            yield replace(sample, load=partial(_die_once, sample.load, self.data / "died")) if number == 3 else sample
+            yield (
+                replace(sample, load=partial(_die_once, sample.load, self.data / "died")) if number == 3 else sample
+            )
 
 
 def _die_once(load, mark):
