@@ -65,7 +65,7 @@ def test_a_machine_that_lacks_the_package(cluster, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     import only_here
 
-    with pytest.raises(OptionError, match="cannot begin .*No module named 'only_here'.*same packages"):
+    with pytest.raises(OptionError, match=r"cannot begin .*No module named 'only_here'.*same packages"):
         list(on_ray(only_here.prepare, [0], 1, cluster))
 
 

@@ -1,8 +1,9 @@
 """Work for a Ray cluster: many recordings on one machine or on several.
 
 Each worker is an actor that is made ready once and then does one item at a time. An item whose worker dies is done
-again by the worker's successor, and its result comes back once. Ray Data would do so, too; but it restarts a
-worker that dies of the same item for ever, passes an error on as a text, and wants results as tables.
+again by a new worker, and its result comes back once. Ray Data would do so, too; but it begins a worker that dies
+of the same item again for ever, passes an error on as a text, and wants results as tables. Ray's own restarts of
+an actor are not used: while a lost machine is not known to be lost, all tries are spent within a second.
 """
 
 import logging
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from math import ceil
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from auricle.errors import MissingDependencyError, OptionError
@@ -62,29 +64,44 @@ def on_ray(
         raise OptionError(f"processes is {processes}; expected at least 1.")
     with _joined(address, processes) as ray:
         cores, share = _shares(ray.nodes(), processes, gpu)
-        actor = ray.remote(_Worker).options(
-            num_cpus=cores, num_gpus=share, max_restarts=-1, max_task_retries=_TRIES - 1
-        )
+        actor = ray.remote(_Worker).options(num_cpus=cores, num_gpus=share)
         waiting = iter(items)
-        workers = ((actor.remote(prepare, Path.cwd(), cores), item) for item in islice(waiting, processes))
-        running = {worker.work.remote(item): worker for worker, item in workers}
+        running: dict[Any, tuple[Any, Item, int]] = {}
+
+        def begin(worker: Any, item: Item, tries: int) -> None:  # noqa: ANN401 - of a class that Ray makes
+            worker = worker or actor.remote(prepare, Path.cwd(), cores)
+            running[worker.work.remote(item)] = worker, item, tries
+
+        for item in islice(waiting, processes):
+            begin(None, item, 1)
         while running:
             (done,), _ = ray.wait(list(running))
-            worker = running.pop(done)
+            worker, item, tries = running.pop(done)
             try:
-                result = ray.get(done)
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from error
-            except ray.exceptions.RayError as error:
-                if getattr(error, "actor_init_failed", False):
-                    reason = str(error).strip().splitlines()[-1]
-                    raise OptionError(
-                        f"A machine of the Ray cluster cannot begin ({reason}); install the same packages on each."
-                    ) from error
-                raise BrokenProcessPool(f"A worker died {_TRIES} times.") from error
+                result = _result(ray, done)
+            except BrokenProcessPool:
+                if tries == _TRIES:
+                    raise
+                begin(None, item, tries + 1)
+                continue
             for item in islice(waiting, 1):
-                running[worker.work.remote(item)] = worker
+                begin(worker, item, 1)
+            del worker  # one that is not needed any more makes place for the successor of another
             yield result
+
+
+def _result(ray: ModuleType, done: object) -> Any:  # noqa: ANN401 - whatever the work makes
+    try:
+        return ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        if getattr(error, "actor_init_failed", False):
+            reason = str(error).strip().splitlines()[-1]
+            raise OptionError(
+                f"A machine of the Ray cluster cannot begin ({reason}); install the same packages on each."
+            ) from error
+        raise BrokenProcessPool(f"A worker died {_TRIES} times of one item.") from error
 
 
 class _Worker(Generic[Item, Result]):
@@ -104,7 +121,7 @@ class _Worker(Generic[Item, Result]):
 
 
 @contextmanager
-def _joined(address: str, processes: int) -> Iterator[Any]:
+def _joined(address: str, processes: int) -> Iterator[ModuleType]:
     """Ray, connected, for as long as the block runs; it says nothing on the terminal."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -121,18 +138,24 @@ def _joined(address: str, processes: int) -> Iterator[Any]:
         options |= {"num_cpus": cores, "object_store_memory": _STORE, "include_dashboard": False}
     messages._worker_logs_enabled = False  # of workers that die, on stdout; there is no option for it
     try:
+        _join(ray, options)
         try:
-            ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise OptionError(
-                f"The Ray cluster '{address}' cannot be joined ({reason[:200]}); start one with 'ray start --head',"
-                " or give local."
-            ) from error
-        yield ray
+            yield ray
+        finally:
+            ray.shutdown()
     finally:
-        ray.shutdown()
         messages._worker_logs_enabled = True
+
+
+def _join(ray: ModuleType, options: dict[str, Any]) -> None:
+    try:
+        ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise OptionError(
+            f"The Ray cluster '{options['address']}' cannot be joined ({reason[:200]}); start one with"
+            " 'ray start --head', or give local."
+        ) from error
 
 
 def _knock(address: str) -> None:
