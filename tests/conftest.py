@@ -23,7 +23,7 @@ def run(capsys):
     return call
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a cluster does not outlive that this process begins another one
 def cluster() -> Iterator[str]:
     """The address of a Ray cluster: two machines of a core each, played by processes of this one."""
     pytest.importorskip("ray", reason="needs the extra 'ray'")
