@@ -28,7 +28,7 @@ weights: $(INSTALLED)
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/pip install --quiet --upgrade pip
-	$(RUN)/pip install --quiet -e '.[dev,train,spiral,eval,voxtral,serve]'
+	$(RUN)/pip install --quiet -e '.[dev,train,spiral,eval,voxtral,serve,ray]'
 	touch $@
 
 clean:

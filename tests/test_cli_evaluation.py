@@ -3,6 +3,7 @@ import json
 import pytest
 
 from auricle import loading
+from auricle.evaluation import launch
 from auricle.evaluation.log import read
 from auricle.spiral.chat import LocalChat
 from layouts import write_audiomarathon, write_longspeech
@@ -196,3 +197,30 @@ def test_a_set_like_a_benchmark_is_built_and_asked(loads, run, tmp_path):
     code, _, err = run("benchmarks", "fixture", "spiral", "-o", tmp_path / "set")
     assert code == 2
     assert "Available: longspeech, audiomarathon" in err
+
+
+def test_eval_on_a_cluster(loads, run, data, tmp_path, monkeypatch):
+    """The command hands the address on, and shows what the log then holds."""
+    asked = []
+
+    def here(prepare, items, processes, address, *, gpu):
+        asked.append((processes, address))
+        yield from map(prepare(1), items)
+
+    monkeypatch.setattr(launch, "on_ray", here)
+    common = (
+        "eval",
+        "spiral",
+        "--data",
+        data,
+        "--output",
+        tmp_path / "out",
+        "--no-baselines",
+        "--pruner",
+        "uniform",
+    )
+    code, text, err = run(*common, "--processes", 3, "--ray", "auto")
+    assert (code, err, asked) == (0, "", [(3, "auto")])
+    assert len(list(read(tmp_path / "out"))) == 4
+    assert run(*common)[:2] == (0, text)
+    assert len(asked) == 1

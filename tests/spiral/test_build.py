@@ -156,6 +156,27 @@ def test_given_transcripts_are_voiced_and_packaged(rim, run, tmp_path):
     assert "seed 0" in err
 
 
+def test_whatever_voices_does_so_on_a_cluster(rim, run, tmp_path, monkeypatch):
+    asked = []
+
+    def here(prepare, items, processes, address):
+        asked.append((len(items), processes, address))
+        yield from map(prepare(1), items)
+
+    monkeypatch.setattr(synthesize, "on_ray", here)
+    file = tmp_path / "data.jsonl"
+    file.write_text("".join(json.dumps(spiral_record(f"set_{i}", i)) + "\n" for i in range(2)))
+    more = (*VOICES, "--processes", 2, "--ray", "auto")
+    assert run("spiral", "voice", file, "--output", tmp_path / "set", *more)[0] == 0
+    assert len(list(Spiral(tmp_path / "set/package").samples())) == 2
+    (tmp_path / "set/speech/set_1.wav").unlink()
+    assert run("spiral", "synthesize", "--output", tmp_path / "set", *more) == (0, "", "")
+    with serve(reply) as server:
+        llm = ("--count", 2, "--llm", "m", "--endpoint", server.url, "--model", "none")
+        run("spiral", "build", "--output", tmp_path / "built", *llm, *VOICES, "--ray", "local")
+    assert asked == [(2, 2, "auto"), (1, 2, "auto"), (2, 1, "local")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

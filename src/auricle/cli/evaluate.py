@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, no_type_check
 import typer
 
 from auricle.cli.memory import BoundariesName, Ratios, Sst
-from auricle.cli.options import Device, Dtype, Json, Model, TrustRemoteCode, check_model, load_options
+from auricle.cli.options import Device, Dtype, Json, Model, Ray, TrustRemoteCode, check_model, load_options
 from auricle.cli.spiral import Endpoint, KeyVariable, LlmDevice, Local, Retries, Timeout
 
 if TYPE_CHECKING:
-    from auricle.evaluation.run import Plan
+    from auricle.evaluation.launch import Job
 
 evaluation_app = typer.Typer()
 benchmarks_app = typer.Typer()
@@ -93,6 +93,7 @@ def eval_command(
     ] = True,
     seed: Seed = 0,
     processes: Processes = 1,
+    ray: Ray = None,
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
@@ -100,6 +101,7 @@ def eval_command(
     as_json: Json = False,
 ) -> None:
     """Ask a model every question of a benchmark by several methods, for which a recording is encoded once."""
+    from auricle.evaluation.launch import Job
     from auricle.evaluation.methods import baselines as all_baselines
     from auricle.evaluation.methods import methods, summarizations
     from auricle.evaluation.run import Plan
@@ -115,7 +117,8 @@ def eval_command(
         known = {method.name for method in chosen}
         chosen = (*(each for each in all_baselines() if each.name not in known), *chosen)
     plan = Plan(chosen, protocol.value, permute, seed, limit, max_new_tokens)
-    _ask(model, benchmark, options, plan, output, load_options(dtype, device, trust_remote_code), sst, processes)
+    load = load_options(dtype, device, trust_remote_code)
+    _ask(Job(model, benchmark, plan, output, load, options, sst), processes, ray)
     _show(output, as_published, as_json)
 
 
@@ -135,6 +138,7 @@ def compare_command(
     limit: Limit = None,
     seed: Seed = 0,
     processes: Processes = 1,
+    ray: Ray = None,
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
@@ -147,6 +151,7 @@ def compare_command(
     """
     from auricle import registry
     from auricle.evaluation.compare import points, write
+    from auricle.evaluation.launch import Job
     from auricle.evaluation.methods import methods, summarizations
     from auricle.evaluation.report import markdown, result
     from auricle.evaluation.run import Plan
@@ -155,7 +160,8 @@ def compare_command(
     chosen = methods(pruner or registry.pruner_names(), pruning_rate or [0.0, 0.6, 0.8], seed)
     chosen += summarizations(summarize or ())
     plan = Plan(chosen, protocol.value, permute, seed, limit)
-    _ask(model, benchmark, options, plan, output, load_options(dtype, device, trust_remote_code), sst, processes)
+    load = load_options(dtype, device, trust_remote_code)
+    _ask(Job(model, benchmark, plan, output, load, options, sst), processes, ray)
     scored = result(output)
     section = write(scored, output)
     if as_json:
@@ -245,33 +251,25 @@ def fixture_command(
     typer.echo(f"Ask it with: auricle eval {name} --data {output} --output runs/{name}")
 
 
-def _ask(
-    model: str,
-    benchmark: str,
-    options: dict[str, Any],
-    plan: "Plan",
-    output: Path,
-    loading: dict[str, Any],
-    sst: Path | None,
-    processes: int,
-) -> None:
+def _ask(job: "Job", processes: int, ray: str | None) -> None:
     """Asks what the log does not hold yet, with a progress bar; transcripts only where there are some."""
     from auricle import registry
     from auricle.cli import show
     from auricle.errors import DataError
-    from auricle.evaluation.launch import Job, launch
+    from auricle.evaluation.launch import launch
     from auricle.evaluation.run import limited
 
-    check_model(model)
-    samples = limited(registry.benchmark(benchmark, **options).samples(), plan.limit)
+    check_model(job.model)
+    samples = limited(registry.benchmark(job.benchmark, **job.benchmark_options).samples(), job.plan.limit)
     first = next(samples, None)
     if first is None:
-        raise DataError(f"The benchmark '{benchmark}' has no samples with these options; look at --data.")
+        raise DataError(f"The benchmark '{job.benchmark}' has no samples with these options; look at --data.")
     total = 1 + sum(1 for _ in samples)
-    asked = tuple(each for each in plan.methods if each.reads != "transcript" or first.transcript)
-    job = Job(model, benchmark, replace(plan, methods=asked), output, loading, options, sst)
+    asked = tuple(each for each in job.plan.methods if each.reads != "transcript" or first.transcript)
     with show.progress("Asking") as listen:
-        launch(job, processes, lambda done: listen(done, total))
+        launch(
+            replace(job, plan=replace(job.plan, methods=asked)), processes, lambda done: listen(done, total), ray
+        )
 
 
 def _show(folder: Path, as_published: bool, as_json: bool) -> None:

@@ -18,6 +18,13 @@ Device = Annotated[str | None, typer.Option(help="Where the model runs: cpu, cud
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that comes with the model's weights.")
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="local|auto|HOST:PORT",
+        help="Share the work by Ray, on a cluster begun here, this machine's, or another; with --processes.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Plot = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw a picture: .png, .pdf or .svg.")]
 

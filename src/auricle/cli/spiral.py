@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auricle.cli.options import Json, check_model, load
+from auricle.cli.options import Json, Ray, check_model, load
 
 if TYPE_CHECKING:
     from auricle.spiral.chat import Chat
@@ -98,12 +98,13 @@ def synthesize_command(
     voice: Voices = None,
     voices_files: VoicesFiles = None,
     processes: Processes = 1,
+    ray: Ray = None,
     seed: Seed = 0,
 ) -> None:
     """Voice the transcripts: one voice a speaker, -23 LUFS, with the times of every sentence."""
     from auricle.spiral.build import samples_of
 
-    _synthesize(output, samples_of(output), voice or DEFAULT_VOICES, voices_files, processes, seed)
+    _synthesize(output, samples_of(output), voice or DEFAULT_VOICES, voices_files, processes, ray, seed)
 
 
 @spiral_app.command("check")
@@ -154,6 +155,7 @@ def build_command(
         typer.Option("--model", "-m", help="Speech LLM for the answerability controls; 'none' skips them."),
     ] = "mini",
     processes: Processes = 1,
+    ray: Ray = None,
     seed: Seed = 0,
     title: Title = "A set in the layout of SPIRAL",
 ) -> None:
@@ -172,7 +174,7 @@ def build_command(
     outline_command(output, count, seed, topics)
     _write(output, chat, concurrency, attempts, False)
     samples = samples_of(output)
-    _synthesize(output, samples, voice or DEFAULT_VOICES, voices_files, processes, seed)
+    _synthesize(output, samples, voice or DEFAULT_VOICES, voices_files, processes, ray, seed)
     passed = _check(output, samples, model, processes, False)
     typer.echo(package(samples, output, title))
     if not passed:
@@ -189,6 +191,7 @@ def voice_command(
     voices_files: VoicesFiles = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Voice the first samples only.")] = None,
     processes: Processes = 1,
+    ray: Ray = None,
     seed: Seed = 0,
     title: Title = "A set in the layout of SPIRAL",
 ) -> None:
@@ -199,7 +202,7 @@ def voice_command(
 
     samples = read_samples(transcripts)[:limit]
     begin_with(output, samples)
-    _synthesize(output, samples, voice or DEFAULT_VOICES, voices_files, processes, seed)
+    _synthesize(output, samples, voice or DEFAULT_VOICES, voices_files, processes, ray, seed)
     typer.echo(package(samples, output, title))
 
 
@@ -248,6 +251,7 @@ def _synthesize(
     voices: Sequence[str],
     files: Path | None,
     processes: int,
+    ray: str | None,
     seed: int,
 ) -> None:
     from auricle.models.mini.wheels import wheels_folder
@@ -258,7 +262,7 @@ def _synthesize(
     casting = cast(samples, voices, seed, files)
     use_voices(output, voices, seed)
     todo = sum(not all(path.is_file() for path in paths(output, sample.id)) for sample in samples)
-    _follow("Voicing", synthesize_all(samples, casting, seed, output, files, processes), todo)
+    _follow("Voicing", synthesize_all(samples, casting, seed, output, files, processes, ray), todo)
 
 
 def _follow(what: str, steps: Iterable[object], total: int) -> None:

@@ -1,23 +1,32 @@
-"""Runs an evaluation in this process or in several, each with a share of the samples and a model of its own."""
+"""Runs an evaluation in this process, in several, or on a Ray cluster: each process has a model of its own.
+
+Processes of this machine have a share of the samples and a file of the log each. Workers of a cluster get the next
+sample when they are free, and send their records back to this process, which alone writes the log.
+"""
 
 import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 from auricle import loading, registry
+from auricle.benchmarks.base import Benchmark, Sample
+from auricle.cluster import on_ray
 from auricle.errors import ModelError
-from auricle.evaluation.log import Log, Run
-from auricle.evaluation.run import Plan, evaluate, use_threads
+from auricle.evaluation.log import Log, Record, Run, answered
+from auricle.evaluation.run import Asking, Plan, Todo, evaluate, questions, use_threads
 from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.speech_lm import SpeechLM
 from auricle.summarization import summarizer as summarization
+from auricle.summarization.summarizer import Summarizer
 
 Progress = Callable[[int], None]  # samples done
 _LOOK_SECONDS = 0.5
@@ -47,19 +56,34 @@ class Job:
     sst: Path | None = None
 
 
-def launch(job: Job, processes: int = 1, on_sample: Progress = lambda _: None) -> None:
+def launch(job: Job, processes: int = 1, on_sample: Progress = lambda _: None, ray: str | None = None) -> None:
     """Asks all that the job's log does not hold yet.
 
     Args:
         job: what is asked of whom.
         processes: how many share the samples. Two with a core each are faster than one with two.
         on_sample: called with the number of samples done whenever it grows.
+        ray: where the processes run, as `auricle.cluster.on_ray` takes it; None: here, and without Ray.
 
     Raises:
-        OptionError: the folder holds the log of another run.
+        OptionError: the folder holds the log of another run, or the cluster cannot be joined.
+        MissingDependencyError: ray is asked for and not installed.
         ModelError: a process died, for want of memory for example.
         AuricleError: whatever the model or the benchmark raises.
     """
+    try:
+        if ray is None:
+            _here(job, processes, on_sample)
+        else:
+            _on_ray(job, processes, on_sample, ray)
+    except BrokenProcessPool as error:
+        raise ModelError(
+            "A process of the evaluation died, perhaps for want of memory; run the command again with fewer"
+            " processes, it goes on where it was."
+        ) from error
+
+
+def _here(job: Job, processes: int, on_sample: Progress) -> None:
     counters = [job.folder / f".progress-{part}" for part in range(processes)]
     job.folder.mkdir(parents=True, exist_ok=True)
     for counter in counters:
@@ -82,36 +106,38 @@ def launch(job: Job, processes: int = 1, on_sample: Progress = lambda _: None) -
                             future.result()
             finally:
                 stop.set()  # after an error the others end with the sample that they are at
-    except BrokenProcessPool as error:
-        raise ModelError(
-            "A process of the evaluation died, perhaps for want of memory; run the command again with fewer"
-            " processes, it goes on where it was."
-        ) from error
     finally:
         for counter in counters:
             counter.unlink(missing_ok=True)
 
 
+def _on_ray(job: Job, processes: int, on_sample: Progress, address: str) -> None:
+    benchmark = registry.benchmark(job.benchmark, **job.benchmark_options)
+    # Samples that are done go to the workers, too: only the model can say whether this is its log.
+    every = questions(benchmark, job.plan, answered(job.folder))
+    gpu = str(job.model_options.get("device")).startswith("cuda")
+    log: Log | None = None
+    with ExitStack() as stack:
+        answers = stack.enter_context(closing(on_ray(partial(_worker, job), every, processes, address, gpu=gpu)))
+        for done, (name, weights, records) in enumerate(answers, 1):
+            if log is None:
+                log = stack.enter_context(Log(job.folder, _run(job, benchmark, name, weights)))
+            if new := [record for record in records if record.key not in log.done]:
+                log.write(*new)
+            on_sample(done)
+
+
+def _worker(job: Job, parts: int) -> Callable[[tuple[Sample, Todo]], tuple[str, str, list[Record]]]:
+    """What a worker of a cluster does: of a sample it makes the model's name, its weights, and records."""
+    lm, summarizer = _load(job, parts)
+    ask = Asking(lm, job.plan, summarizer)
+    return lambda question: (lm.name, _weights(lm), ask(*question) if question[1] else [])
+
+
 def work(job: Job, part: int, parts: int, on_sample: Progress | None = None) -> None:
     """Does one process's share; a byte in its counter file stands for a sample done."""
-    if parts > 1:
-        use_threads(parts)
-    lm = loading.load(job.model, **job.model_options)
-    summarize = any(method.compression_ratio for method in job.plan.methods)
-    summarizer = summarization.load(lm, job.sst) if summarize else None
+    lm, summarizer = _load(job, parts)
     benchmark = registry.benchmark(job.benchmark, **job.benchmark_options)
-    data = str(job.benchmark_options.get("data", getattr(benchmark, "data", "")))
-    run = Run(
-        model=lm.name,
-        benchmark=benchmark.name,
-        data=str(Path(data).resolve()) if Path(data).exists() else data,
-        protocol=job.plan.protocol,
-        permute=job.plan.permute,
-        seed=job.plan.seed,
-        options=_options(job),
-        weights=_weights(lm) + (f", SSTs of {job.sst}" if job.sst else ""),
-        note=benchmark.note,
-    )
     done = 0
 
     def count() -> None:
@@ -124,8 +150,32 @@ def work(job: Job, part: int, parts: int, on_sample: Progress | None = None) -> 
         if _stop is not None and _stop.is_set():
             raise ModelError("The evaluation was stopped; run the command again, it goes on where it was.")
 
-    with Log(job.folder, run, part) as log:
+    with Log(job.folder, _run(job, benchmark, lm.name, _weights(lm)), part) as log:
         evaluate(lm, benchmark, job.plan, log, part=part, parts=parts, summarizer=summarizer, on_sample=count)
+
+
+def _load(job: Job, parts: int) -> tuple[SpeechLM, Summarizer | None]:
+    """The model, in one of so many processes of a machine."""
+    if parts > 1:
+        use_threads(parts)
+    lm = loading.load(job.model, **job.model_options)
+    summarize = any(method.compression_ratio for method in job.plan.methods)
+    return lm, summarization.load(lm, job.sst) if summarize else None
+
+
+def _run(job: Job, benchmark: Benchmark, model: str, weights: str) -> Run:
+    data = str(job.benchmark_options.get("data", getattr(benchmark, "data", "")))
+    return Run(
+        model=model,
+        benchmark=benchmark.name,
+        data=str(Path(data).resolve()) if Path(data).exists() else data,
+        protocol=job.plan.protocol,
+        permute=job.plan.permute,
+        seed=job.plan.seed,
+        options=_options(job),
+        weights=weights + (f", SSTs of {job.sst}" if job.sst else ""),
+        note=benchmark.note,
+    )
 
 
 def _options(job: Job) -> dict[str, str]:

@@ -124,8 +124,7 @@ class Log:
         self._file = path.open("a", encoding="utf-8")
         _lock(self._file, path)
         cut_torn_line(path)
-        # What could not be answered is tried again: the recording may be there now.
-        self.done = {record.key for record in read(folder) if not record.error}
+        self.done = answered(folder)
 
     def write(self, *records: Record) -> None:
         """Appends records and has them on the disk when it returns."""
@@ -195,6 +194,15 @@ def read(folder: Path) -> Iterator[Record]:
             if not record.error or found.get(record.key, record).error:
                 found[record.key] = record
     yield from found.values()
+
+
+def answered(folder: Path) -> set[Key]:
+    """What need not be asked again; what could not be answered is: the recording may be there now.
+
+    Raises:
+        DataError: as for `read`.
+    """
+    return {record.key for record in read(folder) if not record.error}
 
 
 def _record(line: bytes, path: Path, number: int) -> Record:

@@ -1,9 +1,10 @@
 """Asks a Speech LLM every question of a benchmark by several methods, for which a recording is encoded once."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 
 import torch
 from jaxtyping import Int
@@ -13,7 +14,7 @@ from auricle.asking import Recording, encode
 from auricle.audio import SAMPLE_RATE
 from auricle.benchmarks.base import Benchmark, Sample
 from auricle.errors import AudioError, ContextLengthError, DataError, ModelError, OptionError, QueryError
-from auricle.evaluation.log import Log, Protocol, Record
+from auricle.evaluation.log import Key, Log, Protocol, Record
 from auricle.evaluation.methods import Method
 from auricle.evaluation.scoring import orders
 from auricle.pruning.base import Reduced
@@ -36,6 +37,7 @@ class Pruned:
 
 
 Read = AudioTokens | Pruned | Memory | None  # by the LLM, of a recording
+Todo = Sequence[tuple[Method, tuple[int, ...]]]  # of a sample: in which orders each method is asked
 ANSWER_TOKENS = 32  # a letter, or a choice said again
 SHORT_TOKENS = 64  # up to here an open answer is a word or a number
 
@@ -108,22 +110,26 @@ def evaluate(
         DataError: the benchmark's data is not what was expected, or two samples have one id.
         ModelError: the model's likelihoods are not finite.
     """
+    ask = Asking(lm, plan, summarizer)
+    for sample, todo in islice(questions(benchmark, plan, log.done), part, None, parts):
+        if todo:
+            log.write(*ask(sample, todo))
+        on_sample()
+
+
+def questions(benchmark: Benchmark, plan: Plan, done: Container[Key]) -> Iterator[tuple[Sample, Todo]]:
+    """Every sample, with what is not `done` yet: none of it, where all is.
+
+    Raises:
+        DataError: as for `evaluate`.
+    """
     seen: set[str] = set()
-    before: _Asked | None = None
-    for number, sample in enumerate(limited(benchmark.samples(), plan.limit)):
+    for sample in limited(benchmark.samples(), plan.limit):
         if sample.id in seen:
             raise DataError(f"Two samples have the id '{sample.id}'; ids have to be unique.")
         seen.add(sample.id)
-        if number % parts != part:
-            continue
-        todo = _todo(sample, plan, log)
-        if todo:
-            asked = _Asked(lm, sample, plan, summarizer)
-            if before and sample.recording and before.sample.recording == sample.recording:
-                asked.recording = before.recording
-            log.write(*asked.answers(todo))
-            before = asked
-        on_sample()
+        every = ((method, order) for method in plan.methods for order in plan.orders(sample))
+        yield sample, [(method, order) for method, order in every if (sample.id, method.name, order) not in done]
 
 
 def limited(samples: Iterable[Sample], limit: int | None) -> Iterator[Sample]:
@@ -137,9 +143,24 @@ def limited(samples: Iterable[Sample], limit: int | None) -> Iterator[Sample]:
             return
 
 
-def _todo(sample: Sample, plan: Plan, log: Log) -> list[tuple[Method, tuple[int, ...]]]:
-    asked = [(method, order) for method in plan.methods for order in plan.orders(sample)]
-    return [(method, order) for method, order in asked if (sample.id, method.name, order) not in log.done]
+class Asking:
+    """Answers one sample after the other; a recording that the next one shares is encoded once."""
+
+    def __init__(self, lm: SpeechLM, plan: Plan, summarizer: Summarizer | None = None) -> None:
+        self._lm, self._plan, self._summarizer = lm, plan, summarizer
+        self._before: _Asked | None = None
+
+    def __call__(self, sample: Sample, todo: Todo) -> list[Record]:
+        """A record of each of what is to do.
+
+        Raises:
+            ModelError: the model's likelihoods are not finite.
+        """
+        asked = _Asked(self._lm, sample, self._plan, self._summarizer)
+        if self._before and sample.recording and self._before.sample.recording == sample.recording:
+            asked.recording = self._before.recording
+        self._before = asked
+        return asked.answers(todo)
 
 
 class _Asked:
@@ -157,7 +178,7 @@ class _Asked:
     def prior(self) -> tuple[float, ...]:
         return self._loglikelihoods(self.lm.prompt(None, self.query))
 
-    def answers(self, todo: Sequence[tuple[Method, tuple[int, ...]]]) -> list[Record]:
+    def answers(self, todo: Todo) -> list[Record]:
         """A record of every method in every order."""
         records = []
         for method in dict.fromkeys(method for method, _ in todo):

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 import soundfile
 
+from auricle.cluster import on_ray
 from auricle.errors import DataError, OptionError, SynthesisError
 from auricle.files import whole, write_json
 from auricle.spiral.evidence import locate
@@ -193,6 +194,7 @@ def synthesize_all(
     folder: Path,
     files: Path | None = None,
     processes: int = 1,
+    ray: str | None = None,
 ) -> Iterator[str]:
     """Voices the samples that are not voiced yet; yields the id of each as it is done.
 
@@ -205,9 +207,10 @@ def synthesize_all(
         folder: of the set.
         files: where the voices' wheels are unpacked.
         processes: how many samples to voice at a time.
+        ray: as for `in_processes`; the folder has to be one that all machines share.
 
     Raises:
-        OptionError: a sample has no casting, or `processes` is not positive.
+        OptionError: a sample has no casting, `processes` is not positive, or the folder is not on a machine.
         SynthesisError: a process died.
         DataError, SynthesisError, MissingDependencyError: as for `synthesize`.
     """
@@ -215,26 +218,39 @@ def synthesize_all(
     missing = [sample.id for sample in todo if sample.id not in casting]
     if missing:
         raise OptionError(f"Sample '{missing[0]}' has no casting; make one with cast().")
-    work = partial(_voice, casting=dict(casting), seed=seed, folder=folder, files=files)
-    yield from in_processes(work, todo, processes)
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    work = partial(_voice, seed=seed, folder=folder, files=files)
+    yield from in_processes(work, [(sample, casting[sample.id]) for sample in todo], processes, ray)
 
 
-def in_processes(work: Callable[[Item], Result], items: Sequence[Item], processes: int) -> Iterator[Result]:
+def in_processes(
+    work: Callable[[Item], Result], items: Sequence[Item], processes: int, ray: str | None = None
+) -> Iterator[Result]:
     """Does the work on all items, in this process if one is enough; yields what comes of each as it is done.
 
     After an error no item is begun; those that were go on to their end.
 
+    Args:
+        work: can be sent to a process, as items and results can.
+        items: what is worked on.
+        processes: how many items at a time.
+        ray: where the processes run, as `auricle.cluster.on_ray` takes it; None: here, and without Ray.
+
     Raises:
-        OptionError: `processes` is not positive.
+        OptionError: `processes` is not positive, or the cluster cannot be joined.
+        MissingDependencyError: ray is asked for and not installed.
         SynthesisError: a process died.
     """
     if processes < 1:
         raise OptionError(f"processes is {processes}; expected at least 1.")
-    if processes == 1:
+    if processes == 1 and ray is None:
         yield from map(work, items)
         return
     waiting = iter(items)
     try:
+        if ray is not None:
+            yield from on_ray(lambda _: work, items, processes, ray)
+            return
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
             running: set[Future[Result]] = {pool.submit(work, item) for item in islice(waiting, processes)}
             while running:
@@ -248,10 +264,11 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], processe
         ) from error
 
 
-def _voice(
-    sample: SpiralSample, casting: Mapping[str, Casting], seed: int, folder: Path, files: Path | None
-) -> str:
-    synthesize(sample, casting[sample.id], seed, folder, files)
+def _voice(cast_sample: tuple[SpiralSample, Casting], seed: int, folder: Path, files: Path | None) -> str:
+    sample, casting = cast_sample
+    if not (folder / FOLDER).is_dir():
+        raise OptionError(f"A machine of the cluster has no '{folder}'; expected a folder that all of them share.")
+    synthesize(sample, casting, seed, folder, files)
     return sample.id
 
 
