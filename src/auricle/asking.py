@@ -194,11 +194,8 @@ def answer(
     """
     pruner = SpeechPrune() if pruner is None else pruner
     start = now()
-    reduced = pruner.reduce(recording.tokens, query, lm)
+    prompt, tokens, kept_spans = shortened(lm, recording, query, pruner)
     pruned = now()
-    keep = reduced.keep
-    whole = lm.prompt(recording.tokens, query)
-    prompt = reduced.prompt(whole)
     said = reply(lm, prompt, query, prior=prior, max_new_tokens=max_new_tokens)
     return Answer(
         answer=said.text,
@@ -208,10 +205,20 @@ def answer(
         pruner=pruner_name(pruner),
         pruning_rate=getattr(pruner, "pruning_rate", None),
         compression_ratio=None,
-        tokens=Tokens(len(recording.tokens), len(keep), len(whole) - len(recording.tokens)),
-        kept_spans=spans(recording.tokens.times[keep], recording.duration),
+        tokens=tokens,
+        kept_spans=kept_spans,
         seconds=Seconds(recording.encode_seconds, pruned - start, said.prefill, said.decode),
     )
+
+
+def shortened(
+    lm: SpeechLM, recording: Recording, query: Query, pruner: Pruner
+) -> tuple[SpeechPrompt, Tokens, Spans]:
+    """The prompt with what a pruner leaves of a recording; how many tokens that is, and when it was said."""
+    reduced = pruner.reduce(recording.tokens, query, lm)
+    whole = lm.prompt(recording.tokens, query)
+    tokens = Tokens(len(recording.tokens), len(reduced.keep), len(whole) - len(recording.tokens))
+    return reduced.prompt(whole), tokens, spans(recording.tokens.times[reduced.keep], recording.duration)
 
 
 @dataclass(frozen=True)

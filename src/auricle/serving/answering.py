@@ -12,7 +12,7 @@ from functools import partial
 from threading import Event
 from time import perf_counter
 
-from auricle.asking import Answer, Reply, Seconds, Spans, Tokens, reply, spans
+from auricle.asking import Answer, Reply, Seconds, Spans, Tokens, reply, shortened, spans
 from auricle.pruning.base import Pruner
 from auricle.registry import pruner_name
 from auricle.serving.engine import Decoding, Engine, Finish, Piece, checkpoint
@@ -108,12 +108,8 @@ def _prepare(lm: SpeechLM, stop: Event, *, recordings: Recordings, upload: Uploa
     encoded = recordings.encoded(lm, stop, upload)
     checkpoint(stop)
     recording, start = encoded.recording, now()
-    keep = question.pruner.keep(recording.tokens, query, lm)
-    pruned = now()
-    prompt = lm.prompt(recording.tokens, query).keep(keep, question.pruner.positions)
-    tokens = Tokens(len(recording.tokens), len(keep), len(prompt) - len(keep))
-    kept = spans(recording.tokens.times[keep], recording.duration)
-    return _Prepared(prompt, query, tokens, kept, encoded.cached, recording.encode_seconds, pruned - start)
+    prompt, tokens, kept = shortened(lm, recording, query, question.pruner)
+    return _Prepared(prompt, query, tokens, kept, encoded.cached, recording.encode_seconds, now() - start)
 
 
 def _remember(
