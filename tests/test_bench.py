@@ -235,3 +235,23 @@ def test_hours_measure_memory_and_seconds(monkeypatch, tmp_path, capsys, tiny):
     assert (full.summary, pruned.summary) == (0, 0)
     with pytest.raises(ValueError, match="not enough"):
         hours.measure(data, "full", 9, 8, sst, 0)
+
+
+def test_searchlight_with_all_parts_is_the_product(monkeypatch, tmp_path, capsys):
+    bench = module("searchlight")
+    lm, tokens = FakeSpeechLM(), random_tokens(700)
+    query = lm.query("When does the ferry leave?", ["at noon", "at dawn"])
+    whole = {name: chosen for name, chosen in bench.choices(lm, tokens, query, 150)}
+    product = auricle.Searchlight(0.6).keep(tokens, query, lm)
+    assert torch.equal(whole["all parts (Searchlight)"].sort().values, product)
+    without = auricle.Searchlight(0.6, choices=False).keep(tokens, query, lm)
+    assert torch.equal(whole["without the choices"].sort().values, without)
+    assert all(len(chosen.unique()) == len(chosen) <= 150 for chosen in whole.values())
+    assert {len(whole[name]) for name in bench.VARIANTS} == {150}
+    data = write_spiral(tmp_path / "set", 3, seconds=40.0)
+    monkeypatch.setattr(bench.auricle, "load", lambda _: lm)
+    monkeypatch.setattr("sys.argv", ["searchlight.py", str(data), "--rates", "0.6", "0.8"])
+    bench.main()
+    table = capsys.readouterr().out.splitlines()
+    assert table[0] == "| variant | rate 0.6 (tokens) | rate 0.8 (tokens) |"
+    assert len(table) == 2 + len(whole)
