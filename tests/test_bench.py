@@ -241,7 +241,7 @@ def test_searchlight_with_all_parts_is_the_product(monkeypatch, tmp_path, capsys
     bench = module("searchlight")
     lm, tokens = FakeSpeechLM(), random_tokens(700)
     query = lm.query("When does the ferry leave?", ["at noon", "at dawn"])
-    whole = {name: chosen for name, chosen in bench.choices(lm, tokens, query, 150)}
+    whole = dict(bench.choices(lm, tokens, query, 150))
     product = auricle.Searchlight(0.6).keep(tokens, query, lm)
     assert torch.equal(whole["all parts (Searchlight)"].sort().values, product)
     without = auricle.Searchlight(0.6, choices=False).keep(tokens, query, lm)
