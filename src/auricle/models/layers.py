@@ -90,6 +90,8 @@ def inside(decoder: Any, layers: int, read: Callable[[], object]) -> Inside:  # 
         OptionError: there are not as many layers.
     """
     check_layer(decoder, layers)
+    AttentionInterface.register(_SEEN, _attend)
+    AttentionMaskInterface.register(_SEEN, sdpa_mask)
     seen = _Seen(decoder.layers[layers - 1].self_attn)
     hook = decoder.layers[layers].register_forward_pre_hook(seen.stop, with_kwargs=True)
     before = decoder.config._attn_implementation
@@ -154,7 +156,3 @@ def _attend(
         if seen.module is module:
             seen.look(query, key, query.shape[-1] ** -0.5 if scaling is None else scaling)
     return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
-
-
-AttentionInterface.register(_SEEN, _attend)
-AttentionMaskInterface.register(_SEEN, sdpa_mask)
