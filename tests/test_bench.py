@@ -11,6 +11,7 @@ import torch
 
 import auricle
 from auricle.audio import SAMPLE_RATE
+from auricle.benchmarks.jsonl import Jsonl
 from auricle.models.mini.adapter import AuricleMini
 from auricle.summarization.sst import new_sst, save_sst
 from auricle.summarization.summarizer import Summarization
@@ -255,3 +256,38 @@ def test_searchlight_with_all_parts_is_the_product(monkeypatch, tmp_path, capsys
     table = capsys.readouterr().out.splitlines()
     assert table[0] == "| variant | rate 0.6 (tokens) | rate 0.8 (tokens) |"
     assert len(table) == 2 + len(whole)
+
+
+@pytest.mark.parametrize("kind", ["gist", "vague", "noise"])
+def test_hard_questions_are_a_set_that_can_be_asked(monkeypatch, tmp_path, kind):
+    hard = module("hard_questions")
+    data = write_spiral(tmp_path / "set", 5, seconds=4.0)
+    plain = list(hard.Spiral(data).samples())
+    topics = {each.id: f"topic {number}" for number, each in enumerate(plain)}
+    monkeypatch.setattr(hard, "topic", lambda sample: topics[sample.id])
+    out = tmp_path / "out"
+    monkeypatch.setattr("sys.argv", ["hard_questions.py", str(data), kind, "-o", str(out), "--samples", "3"])
+    hard.main()
+    made = list(Jsonl(out / "data.jsonl").samples())
+    assert [each.id for each in made] == [each.id for each in plain[:3]]
+    for each, own in zip(made, plain, strict=False):
+        same = np.array_equal(each.load(), own.load())
+        assert same == (kind != "noise")
+        if kind == "gist":
+            assert each.question == hard.GIST
+            assert each.choices[each.correct] == topics[own.id]
+            assert len(set(each.choices)) == 4
+            assert each.evidence == ()
+        else:
+            assert each.question == (hard.VAGUE if kind == "vague" else own.question)
+            assert (each.choices, each.correct, each.evidence) == (own.choices, own.correct, own.evidence)
+
+
+def test_noise_is_as_far_under_the_speech_as_was_asked():
+    hard = module("hard_questions")
+    speech = np.concatenate([np.zeros(8000), 0.1 * np.sin(np.arange(16000) / 7)]).astype(np.float32)
+    noise = hard.noisy(speech, 20.0, 3) - speech
+    measured = 10 * np.log10(np.mean(speech[np.abs(speech) > 1e-3] ** 2) / np.mean(noise**2))
+    assert measured == pytest.approx(20.0, abs=0.2)
+    loud = hard.noisy(speech * 9, 0.0, 3)
+    assert np.abs(loud).max() == pytest.approx(1.0)
