@@ -1,7 +1,7 @@
 """Sets on which choosing speech by the question is hard, made of a SPIRAL-like one, as JSON lines.
 
     python bench/hard_questions.py SPIRAL_DIR gist  --samples 60 -o runs/gist      # what is the whole about?
-    python bench/hard_questions.py SPIRAL_DIR vague --samples 60 -o runs/vague     # a question without words to find
+    python bench/hard_questions.py SPIRAL_DIR vague --samples 60 -o runs/vague    # no words to find
     python bench/hard_questions.py SPIRAL_DIR noise --samples 60 --snr 10 -o runs/noise
     auricle compare jsonl --data runs/gist/data.jsonl --pruner full --pruner searchlight --output runs/gist-compared
 
