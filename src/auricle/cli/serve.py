@@ -1,6 +1,7 @@
 """`auricle serve`: an OpenAI-compatible server."""
 
 import ipaddress
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,15 @@ from auricle.cli.memory import Sst
 from auricle.cli.options import Device, Dtype, Model, TrustRemoteCode, load
 
 serve_app = typer.Typer()
+VLLM = "http://127.0.0.1:8001"
 GRACE = 30  # seconds that running answers are given when the server is told to end
+
+
+class EngineName(StrEnum):
+    """Who writes answers."""
+
+    local = "local"
+    vllm = "vllm"
 
 
 @serve_app.command()
@@ -31,6 +40,10 @@ def serve(
         typer.Option(envvar="AURICLE_API_KEY", help="That requests must bear; others on the machine see options."),
     ] = None,
     sst: Sst = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="Who writes answers: this process, or a vLLM server.")
+    ] = EngineName.local,
+    vllm_url: Annotated[str, typer.Option(help="Of that server, which serves 'auricle models export-llm'.")] = VLLM,
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
@@ -49,6 +62,7 @@ def serve(
     from auricle.models.mini.wheels import cache_dir
     from auricle.serving.local import LocalEngine
     from auricle.serving.options import Options
+    from auricle.serving.vllm import VllmEngine
 
     options = Options(
         store=store or cache_dir() / "serve",
@@ -61,7 +75,8 @@ def serve(
     )
     if api_key is None and not _loopback(host):
         typer.echo(f"Everybody who reaches {host} may ask: there is no --api-key.", err=True)
-    app = create_app(LocalEngine(load(model, dtype, device, trust_remote_code)), options)
+    lm = load(model, dtype, device, trust_remote_code)
+    app = create_app(LocalEngine(lm) if engine == EngineName.local else VllmEngine(lm, vllm_url), options)
     uvicorn.run(app, host=host, port=port, timeout_graceful_shutdown=GRACE, server_header=False)
 
 
