@@ -31,10 +31,12 @@ function complain(error) {
   if (error?.name === "AbortError") return;
   at("error").textContent = error?.message ?? "";
   at("error").hidden = !error;
-  if (error?.code === "invalid_api_key") {
-    at("access").open = true;
-    at("key").focus();
-  }
+  if (error?.code === "invalid_api_key") askForKey();
+}
+
+function askForKey() {
+  at("access").open = true;
+  at("key").focus();
 }
 
 // The server: its model and methods.
@@ -69,7 +71,7 @@ function showMethod() {
 }
 
 function showRate() {
-  at("rate-shown").textContent = `${Math.round(at("rate").value * 100)} %`;
+  at("rate-shown").textContent = at("rate").value;
 }
 
 // The recording.
@@ -106,7 +108,7 @@ function show(sent, name) {
   player = new Player(sent.recording, showPlaying);
   for (const card of [...cards.keys()]) remove(card);
   place = 0;
-  const about = `${clock(sent.duration)} long, ${sent.tokens} speech tokens${sent.cached ? ", known already" : ""}`;
+  const about = `${clock(sent.duration)} long, ${sent.tokens} speech tokens${sent.cached ? ", heard before" : ""}`;
   at("recording-title").textContent = name;
   at("about").textContent = about;
   at("recording").classList.add("ready");
@@ -177,8 +179,9 @@ async function submit() {
     if (card === selected) mark();
   } catch (error) {
     if (error.name === "AbortError") return;
-    if (!card.told) card.fail(error.message);
-    complain(error);
+    if (card.told) complain(error);
+    else card.fail(error.message);
+    if (error.code === "invalid_api_key") askForKey();
   }
 }
 

@@ -13,7 +13,7 @@ export function element(name, properties = {}, ...children) {
 /** How a method is called on the page. */
 export function title({ pruner, pruning_rate: rate, compression_ratio: ratio }) {
   if (ratio != null) return `speech-xl, ${ratio} to 1`;
-  return rate == null ? pruner : `${pruner}, ${Math.round(rate * 100)} % left out`;
+  return rate == null ? pruner : `${pruner}, rate ${rate}`;
 }
 
 export class Card {
@@ -66,7 +66,7 @@ export class Card {
 
   fail(message) {
     this.answer.classList.remove("waiting");
-    this.element.append(element("p", { className: "error", textContent: message }));
+    this.element.append(element("p", { className: "error", role: "alert", textContent: message }));
   }
 }
 
@@ -115,7 +115,7 @@ function tokens({ tokens: { audio, kept } }) {
 
 function seconds({ seconds: spent }) {
   const total = STEPS.reduce((sum, step) => sum + spent[step], 0);
-  const steps = STEPS.map((step) => element("li", { textContent: `${step} ${spent[step].toFixed(2)}` }));
+  const steps = STEPS.map((step) => element("li", {}, step, element("br"), spent[step].toFixed(2)));
   return element(
     "div",
     { className: "seconds" },

@@ -59,7 +59,7 @@ export function upload(file, onSent, signal) {
       if (sending.status === 200) resolve(JSON.parse(sending.responseText));
       else reject(failure(sending.status, sending.responseText));
     };
-    sending.onerror = () => reject(new ServerError("The recording could not be sent: the connection was closed."));
+    sending.onerror = () => reject(new ServerError("The recording could not be sent: the connection was closed. It may be too large."));
     sending.onabort = () => reject(new DOMException("Cancelled.", "AbortError"));
     signal.addEventListener("abort", () => sending.abort());
     sending.send(form);
