@@ -87,14 +87,16 @@ async function send(file) {
     show(sent, file.name);
   } catch (error) {
     complain(error);
-  } finally {
-    if (sending === abort) showSending({ sending: false }, 0);
   }
+  if (sending !== abort) return; // another file is on its way
+  showSending({ sending: false }, 0);
+  if (document.activeElement !== at("key")) (recording ? at("question") : at("choose")).focus();
 }
 
 function showSending({ sending: is, about = "" }, share) {
   at("sending").hidden = at("cancel").hidden = !is;
   at("choose").hidden = at("record").hidden = is;
+  if (is && document.activeElement === document.body) at("cancel").focus();
   if (at("sending-about").textContent !== about) say(about);
   at("sending-about").textContent = about;
   if (share < 1) at("progress").value = share;
@@ -119,7 +121,6 @@ function show(sent, name) {
   mark();
   move(0);
   say(`${name}: ${about}.`);
-  at("question").focus();
 }
 
 async function microphone() {
@@ -176,7 +177,7 @@ async function submit() {
     say(`Answer by ${card.name}: ${card.answer.textContent}`);
     if (card === selected) mark();
     card.similarity = await similar(hash, question);
-    if (card === selected) mark();
+    if (card === selected) waveform.mark(card.spans, card.similarity);
   } catch (error) {
     if (error.name === "AbortError") return;
     if (card.told) complain(error);
@@ -206,9 +207,11 @@ function select(card) {
 function remove(card) {
   cards.get(card).abort();
   cards.delete(card);
+  const focused = card.element.contains(document.activeElement);
   card.element.remove();
   at("answers-title").hidden = !cards.size;
   if (card === selected) select([...cards.keys()].at(-1) ?? null);
+  if (focused) (selected?.select ?? at("question")).focus();
 }
 
 /** The selected card on the waveform. */
