@@ -34,6 +34,11 @@ function complain(error) {
   if (error?.code === "invalid_api_key") askForKey();
 }
 
+/** Puts the focus where one goes on. */
+function goOn() {
+  (recording ? at("question") : at("choose")).focus();
+}
+
 function askForKey() {
   at("access").open = true;
   at("key").focus();
@@ -53,6 +58,8 @@ async function connect() {
     at("method").value = pruners.has(PREFERRED) ? PREFERRED : names[0].value;
     showMethod();
     complain(null);
+    if (document.activeElement === at("key")) goOn();
+    at("access").open = false;
   } catch (error) {
     complain(error);
   }
@@ -90,7 +97,8 @@ async function send(file) {
   }
   if (sending !== abort) return; // another file is on its way
   showSending({ sending: false }, 0);
-  if (document.activeElement !== at("key")) (recording ? at("question") : at("choose")).focus();
+  const refused = !at("error").hidden;
+  if (!refused || document.activeElement !== at("key")) goOn();
 }
 
 function showSending({ sending: is, about = "" }, share) {
