@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 
 from auricle import __version__
@@ -40,5 +42,15 @@ def create_app(engine: Engine, options: Options) -> FastAPI:
     for router in (chat.router(service), recordings.router(service), information.router(service)):
         app.include_router(router)
     if options.page.is_dir():
-        app.mount("/", StaticFiles(directory=options.page, html=True))
+        _serve_page(app, options.page)
     return app
+
+
+def _serve_page(app: FastAPI, folder: Path) -> None:
+    """Routes for the files of a folder; a mount at / would answer 404 where an endpoint answers 405."""
+    files = StaticFiles(directory=folder)
+
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.api_route("/{name}", methods=["GET", "HEAD"], include_in_schema=False)
+    async def page(request: Request, name: str = "index.html") -> Response:
+        return await files.get_response(name, request.scope)
