@@ -30,6 +30,10 @@ def serve(
         str | None,
         typer.Option(envvar="AURICLE_API_KEY", help="That requests must bear; others on the machine see options."),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name that clients call the server by, beside --host and IP addresses; '*' is any."),
+    ] = None,
     sst: Sst = None,
     dtype: Dtype = None,
     device: Device = None,
@@ -57,6 +61,7 @@ def serve(
         max_upload_bytes=round(max_upload_mb * 1e6),
         max_seconds=max_minutes * 60,
         api_key=api_key,
+        hosts=("localhost", host, *(allow_host or ())),
         sst=sst,
     )
     if api_key is None and not _loopback(host):
