@@ -3,14 +3,14 @@
     python bench/load.py --clients 64 --seconds 180 --json load.json
 
 Starts `auricle serve --model mini` on loopback with an empty store. Every client asks one question after another,
-by turns unpruned and by SpeechPrune, each about another cut of the recording, so that nothing is found in the store.
+by turns unpruned and by SpeechPrune, each about another cut of the recording, so that nothing is in the store yet.
 A client that is refused with 429 comes back when Retry-After says. Latency is what the client sees: from its first
 try to the answer, waiting and refusals included. When the time is over nobody asks again; who waits is still
 answered, and counts for latency but not for throughput. Then the idle server is asked twice about each of some
 recordings: the second question finds the tokens. Prints Markdown.
 
-Plain httpx: locust drives as well, but repeats no refused request, sees no memory of the server, and needs gevent and a
-dozen more packages, for a script that is no shorter.
+Plain httpx: locust drives as well, but repeats no refused request, sees no memory of the server, and needs gevent
+and a dozen more packages, for a script that is no shorter.
 """
 
 import argparse
