@@ -156,6 +156,7 @@ def _refused(connection):
 def test_long_questions_and_answers_are_refused(server):
     assert error(tiny(server, wav(1), "x" * 51)) == (400, "question_too_long")
     assert error(tiny(server, wav(1), choices=["x" * 51, "y"])) == (400, "question_too_long")
+    assert error(tiny(server, wav(1), choices=["x" * 26, "y" * 25])) == (400, "question_too_long")
     assert error(tiny(server, wav(1), max_tokens=21))[0] == 400
     assert error(tiny(server, wav(1), max_completion_tokens=21))[0] == 400
     recording = upload(server, wav(1)).json()["recording"]

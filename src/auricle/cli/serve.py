@@ -10,6 +10,9 @@ from auricle.cli.memory import Sst
 from auricle.cli.options import Device, Dtype, Model, TrustRemoteCode, load
 
 serve_app = typer.Typer()
+KEEP_ALIVE = (
+    30  # seconds; longer than clients keep idle connections, or than Retry-After, so that none meets its end
+)
 GRACE = 30  # seconds that running answers are given when the server is told to end
 
 
@@ -67,7 +70,14 @@ def serve(
     if api_key is None and not _loopback(host):
         typer.echo(f"Everybody who reaches {host} may ask: there is no --api-key.", err=True)
     app = create_app(LocalEngine(load(model, dtype, device, trust_remote_code)), options)
-    uvicorn.run(app, host=host, port=port, timeout_graceful_shutdown=GRACE, server_header=False)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+        server_header=False,
+    )
 
 
 def _loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ from typing import final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from auricle.serving.engine import StoppedError
 from auricle.serving.failures import ApiError, api_error
 from auricle.serving.metrics import Metrics
 from auricle.serving.options import Options
@@ -53,8 +54,9 @@ class Gate:
             self._check_host(scope)
             self._check_key(scope)
             await self._app(scope, self._bounded(scope, receive), answer)
-        except asyncio.CancelledError:
-            pass  # the server ends, and this task with it
+        except asyncio.CancelledError:  # the server ends, and this task with it
+            if not status:
+                await api_error(StoppedError()).response()(scope, receive, answer)
         except Exception as error:
             failed = api_error(error)
             if not status:

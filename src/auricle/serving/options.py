@@ -16,7 +16,7 @@ class Options:
         max_queue: requests that may wait for the model; one more is refused with 429.
         max_upload_bytes: of a recording as a file.
         max_seconds: of a recording.
-        max_question: characters of a question, and of a choice.
+        max_question: characters of a question, and of all choices together.
         max_new_tokens: that a request may ask for.
         default_new_tokens: where an answer ends if the request does not say.
         api_key: that requests must bear; None lets everybody in.
