@@ -59,6 +59,8 @@ def test_a_full_disk_refuses_uploads_answers_questions_and_recovers(lm, small_di
             assert told.status_code == 200, told.text
             assert told.json()["auricle"]["cached"] is False
             assert whole(small_disk)
+        remembered = ask(server, wav(2, 9), model="tiny-llama", compression_ratio=4)
+        assert remembered.status_code == 200, remembered.text
         kept = ask(server, first.json()["recording"], model="tiny-llama")
         assert kept.status_code == 200
         with server.http as http:
