@@ -20,6 +20,7 @@ CUT_STEP = 1280  # 80 ms
 SHORTEST_SECONDS = 0.1  # below this no encoder yields a token
 
 _BLOCK = 1 << 20  # samples that are read and resampled at a time
+_UNKNOWN = 1 << 62  # libsndfile's frames of a FLAC that was written to a pipe are about twice that
 _STREAMED = 0x7FFF_F000  # programs that write to a pipe put at least this as the size of a WAV's data
 
 # What FFmpeg may take a file for: containers of recordings, no playlist, which would have it open other files.
@@ -180,7 +181,8 @@ def _mono(block: Shaped[np.ndarray, "..."], name: str) -> Waveform:
 def _read(path: Path, name: str, longest: float | None) -> Waveform:
     try:
         with soundfile.SoundFile(path) as file:
-            _check_length(file.frames / max(file.samplerate, 1), name, longest)
+            if file.frames < _UNKNOWN:
+                _check_length(file.frames / max(file.samplerate, 1), name, longest)
             blocks = _blocks(file, path)
             return _resample(blocks, file.samplerate, name, longest)
     except soundfile.LibsndfileError as error:

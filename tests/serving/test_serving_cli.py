@@ -25,7 +25,7 @@ def test_options_reach_the_server(started, run, tmp_path):
     code, _, err = run(
         *("serve", "--store", tmp_path, "--store-gb", 0.5, "--max-queue", 3, "--max-upload-mb", 7),
         *("--sst", "untrained", "--max-minutes", 2, "--api-key", "k", "--port", 0),
-        *("--host", "0.0.0.0", "--dtype", "float32"),
+        *("--host", "0.0.0.0", "--dtype", "float32", "--allow-host", "a.example", "--allow-host", "b.example"),
     )
     assert (code, err) == (0, "")
     (loaded, (engine, options), (served, how)) = started
@@ -35,7 +35,9 @@ def test_options_reach_the_server(started, run, tmp_path):
     assert (options.store, options.store_bytes, options.max_queue) == (tmp_path, 500_000_000, 3)
     assert (options.max_upload_bytes, options.max_seconds, options.api_key) == (7_000_000, 120, "k")
     assert str(options.sst) == "untrained"
+    assert options.hosts == ("localhost", "0.0.0.0", "a.example", "b.example")
     assert (how["host"], how["port"]) == ("0.0.0.0", 0)
+    assert how["timeout_keep_alive"] > 5  # what clients keep a connection for, and Retry-After says
 
 
 def test_the_key_may_be_in_the_environment(started, run, tmp_path, monkeypatch):

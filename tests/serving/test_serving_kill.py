@@ -48,7 +48,8 @@ def test_what_was_kept_before_a_kill_is_there_and_nothing_half(tmp_path):
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:  # killed in the middle of an upload
             head = (
-                "POST /v1/recordings HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=y\r\n"
+                "POST /v1/recordings HTTP/1.1\r\nHost: localhost\r\n"
+                "Content-Type: multipart/form-data; boundary=y\r\n"
                 "Content-Length: 5000000\r\n\r\n--y\r\n"
                 'Content-Disposition: form-data; name="file"; filename="b.wav"\r\n\r\n'
             )

@@ -33,6 +33,36 @@ def test_who_has_no_key_is_told_so(server, given):
         assert http.get("/health").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        *(("evil.example", False), ("evil.example:8000", False), ("localhost.evil.example", False), ("*", False)),
+        *(("127.0.0.1.evil.example", False), ("1.2.3", False), ("[::1].evil.example", False), ("", True)),
+        *(("localhost", True), ("LocalHost.:8000", True), ("127.0.0.1:1", True), ("[::1]:8000", True)),
+        *(("0.0.0.0", True), ("192.168.1.7:8000", True)),
+    ],
+)
+def test_who_calls_it_by_a_name_of_their_own_is_kept_out(server, host, known):
+    with server.http as http:
+        for path in ("/v1/models", "/health", "/"):
+            response = http.get(path, headers={"Host": host})
+            assert known or error(response) == (400, "unknown_host")
+            assert response.status_code in (200, 404) or not known
+        asked = http.post(
+            "/v1/chat/completions", json=body(wav(1)) | {"model": "tiny-llama"}, headers={"Host": host}
+        )
+    assert asked.status_code == (200 if known else 400)
+
+
+def test_other_names_can_be_allowed(tmp_path):
+    for hosts, expected in ((("a.example",), (200, 400)), (("*",), (200, 200))):
+        with running(TinyLlama(), tmp_path / "store", hosts=hosts) as named, named.http as http:
+            found = [
+                http.get("/health", headers={"Host": host}).status_code for host in ("A.example:1", "b.example")
+            ]
+            assert tuple(found) == expected
+
+
 def test_who_has_it_is_let_in(server):
     assert tiny(server, wav(1)).status_code == 200
     assert [each.id for each in server.openai.models.list()] == ["tiny-llama"]
@@ -65,7 +95,7 @@ def test_a_body_is_refused_by_its_header_before_it_is_read(server):
         ("/v1/chat/completions", 10**9),
     ):
         with socket.create_connection((host, int(port)), timeout=10) as connection:
-            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
             connection.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode())
             assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
@@ -98,7 +128,7 @@ def test_too_many_large_bodies_at_a_time_are_refused_and_small_ones_are_not(serv
     for _ in range(3):  # each of nearly the largest size, and not at its end
         connection = socket.create_connection((host, int(port)), timeout=10)
         open_ones.append(connection)
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
         kind = "Content-Type: application/json\r\nContent-Length: 1200000\r\n\r\n"
         connection.sendall((head + kind).encode() + b" " * 1_100_000)
     assert any(_refused(each) for each in reversed(open_ones))
@@ -126,6 +156,7 @@ def _refused(connection):
 def test_long_questions_and_answers_are_refused(server):
     assert error(tiny(server, wav(1), "x" * 51)) == (400, "question_too_long")
     assert error(tiny(server, wav(1), choices=["x" * 51, "y"])) == (400, "question_too_long")
+    assert error(tiny(server, wav(1), choices=["x" * 26, "y" * 25])) == (400, "question_too_long")
     assert error(tiny(server, wav(1), max_tokens=21))[0] == 400
     assert error(tiny(server, wav(1), max_completion_tokens=21))[0] == 400
     recording = upload(server, wav(1)).json()["recording"]

@@ -122,3 +122,16 @@ def test_a_wav_for_players(tmp_path):
     found, rate = soundfile.read(io.BytesIO(path.read_bytes()))
     assert rate == 16000
     assert np.abs(found - noise(1)).max() < 1e-4
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_a_flac_that_does_not_say_how_long_it_is(tmp_path):
+    """As programs write it to a pipe."""
+    (tmp_path / "one.wav").write_bytes(wav(90))
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "one.wav", "-f", "flac", "-"]
+    path = tmp_path / "piped.flac"
+    path.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert soundfile.info(path).frames > 1 << 62
+    assert len(sound.read(path, 100.0)) == 90 * 16000
+    with pytest.raises(AudioLengthError):
+        sound.read(path, 60.0)

@@ -12,6 +12,7 @@ from auricle.cli.options import Device, Dtype, Model, TrustRemoteCode, load
 
 serve_app = typer.Typer()
 VLLM = "http://127.0.0.1:8001"
+KEEP_ALIVE = 30  # seconds; longer than clients keep idle connections, and than Retry-After
 GRACE = 30  # seconds that running answers are given when the server is told to end
 
 
@@ -38,6 +39,10 @@ def serve(
     api_key: Annotated[
         str | None,
         typer.Option(envvar="AURICLE_API_KEY", help="That requests must bear; others on the machine see options."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name that clients call the server by, beside --host and IP addresses; '*' is any."),
     ] = None,
     sst: Sst = None,
     engine: Annotated[
@@ -71,13 +76,21 @@ def serve(
         max_upload_bytes=round(max_upload_mb * 1e6),
         max_seconds=max_minutes * 60,
         api_key=api_key,
+        hosts=("localhost", host, *(allow_host or ())),
         sst=sst,
     )
     if api_key is None and not _loopback(host):
         typer.echo(f"Everybody who reaches {host} may ask: there is no --api-key.", err=True)
     lm = load(model, dtype, device, trust_remote_code)
     app = create_app(LocalEngine(lm) if engine == EngineName.local else VllmEngine(lm, vllm_url), options)
-    uvicorn.run(app, host=host, port=port, timeout_graceful_shutdown=GRACE, server_header=False)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+        server_header=False,
+    )
 
 
 def _loopback(host: str) -> bool:

@@ -37,7 +37,7 @@ def create_app(engine: Engine, options: Options) -> FastAPI:
             await service.close()
 
     app = FastAPI(title="auricle", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(Gate, key=options.api_key, limit=service.limit, metrics=service.metrics)
+    app.add_middleware(Gate, options=options, limit=service.limit, metrics=service.metrics)
     failures.install(app)
     for router in (chat.router(service), recordings.router(service), information.router(service)):
         app.include_router(router)

@@ -9,11 +9,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
-from auricle.serving.failures import ApiError, api_error
+from auricle.serving.failures import CLOSED, ApiError, api_error
 from auricle.serving.replies import event
 
 T = TypeVar("T")
-CLOSED = 499  # what others call it; nobody is there to read it
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from torch import OutOfMemoryError
 
 from auricle.errors import (
@@ -22,6 +23,7 @@ from auricle.serving.engine import StoppedError
 
 logger = logging.getLogger("auricle.serving")
 
+CLOSED = 499  # what others call it; nobody is there to read it
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 # What a client caused, with its status and code; the message is auricle's own.
@@ -72,6 +74,8 @@ def api_error(error: BaseException) -> ApiError:
     """Any exception as what the client is told; what is the server's own fault is logged and not told."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, ClientDisconnect):
+        return ApiError(CLOSED, "The client has closed the connection.")
     if isinstance(error, HTTPException):
         return _of_http(error)
     if isinstance(error, RequestValidationError):

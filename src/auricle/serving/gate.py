@@ -1,15 +1,19 @@
-"""What every request passes: key, size of the body, counting, and headers that keep browsers careful."""
+"""What every request passes: host, key, size of the body, counting, and headers that keep browsers careful."""
 
 import asyncio
 import hmac
+import ipaddress
+import re
 from collections.abc import Callable
 from typing import final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from auricle.serving.engine import StoppedError
 from auricle.serving.failures import ApiError, api_error
 from auricle.serving.metrics import Metrics
+from auricle.serving.options import Options
 
 _OPEN = ("/v1/", "/metrics")  # what the key closes; the page and /health stay open
 _HEADERS = {
@@ -23,10 +27,11 @@ _HEADERS = {
 class Gate:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, key: str | None, limit: Callable[[str], int], metrics: Metrics) -> None:
-        """Takes the API key and what a body may have in bytes, by path."""
+    def __init__(self, app: ASGIApp, options: Options, limit: Callable[[str], int], metrics: Metrics) -> None:
+        """Takes the key and the hosts of the options, and what a body may have in bytes, by path."""
         self._app = app
-        self._key = key
+        self._key = options.api_key
+        self._hosts = {host.lower() for host in options.hosts}
         self._limit = limit
         self._metrics = metrics
 
@@ -46,16 +51,34 @@ class Gate:
             await send(message)
 
         try:
+            self._check_host(scope)
             self._check_key(scope)
             await self._app(scope, self._bounded(scope, receive), answer)
-        except asyncio.CancelledError:
-            pass  # the server ends, and this task with it
+        except asyncio.CancelledError:  # the server ends, and this task with it
+            if not status:
+                await api_error(StoppedError()).response()(scope, receive, answer)
         except Exception as error:
             failed = api_error(error)
             if not status:
                 await failed.response()(scope, receive, answer)
         finally:
             self._metrics.requests.labels(_endpoint(scope), str(status)).inc()
+
+    def _check_host(self, scope: Scope) -> None:
+        """Keeps out web pages whose own name was made to lead to this machine (DNS rebinding).
+
+        An address of numbers is no name that could lead elsewhere, and browsers always say which host they ask.
+        Starlette's TrustedHostMiddleware knows no addresses as such and does not answer as OpenAI's clients expect.
+        """
+        given = Headers(scope=scope).get("host", "")
+        name = re.sub(r":\d*$", "", given).removesuffix(".").lower()
+        if not given or "*" in self._hosts or name in self._hosts or _address(name):
+            return
+        raise ApiError(
+            400,
+            f"The server is not known as '{name[:80]}'; whoever runs it can add the name by --allow-host.",
+            "unknown_host",
+        )
 
     def _check_key(self, scope: Scope) -> None:
         if self._key is None or not scope["path"].startswith(_OPEN):
@@ -85,6 +108,14 @@ class Gate:
             return message
 
         return counted
+
+
+def _address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _too_large(limit: int) -> ApiError:

@@ -16,10 +16,11 @@ class Options:
         max_queue: requests that may wait for the model; one more is refused with 429.
         max_upload_bytes: of a recording as a file.
         max_seconds: of a recording.
-        max_question: characters of a question, and of a choice.
+        max_question: characters of a question, and of all choices together.
         max_new_tokens: that a request may ask for.
         default_new_tokens: where an answer ends if the request does not say.
         api_key: that requests must bear; None lets everybody in.
+        hosts: names that requests may call the server by, beside IP addresses; "*" is any.
         sst: folder of Speech Summarization Tokens (`auricle.summarization.summarizer.load`).
         page: folder of static files that is served at `/`, where it is there.
     """
@@ -33,6 +34,7 @@ class Options:
     max_new_tokens: int = 4096
     default_new_tokens: int = 256
     api_key: str | None = None
+    hosts: tuple[str, ...] = ("localhost",)
     sst: Path | None = None
     page: Path = Path(__file__).parent / "page"
 

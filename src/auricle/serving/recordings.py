@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from auricle.asking import Recording, encode
 from auricle.audio import SAMPLE_RATE
@@ -261,9 +261,8 @@ class Recordings:
 def _write_tokens(made: Encoded, path: Path) -> None:
     tokens, about = made.recording.tokens, {"duration": repr(made.recording.duration)}
     tensors = {"embeds": tokens.embeds.cpu(), "times": tokens.times, "peaks": torch.from_numpy(made.peaks)}
-    save_file(
-        {name: each.contiguous() for name, each in tensors.items()}, path, about | {"aligned": str(tokens.aligned)}
-    )
+    contiguous = {name: each.contiguous() for name, each in tensors.items()}
+    path.write_bytes(save(contiguous, about | {"aligned": str(tokens.aligned)}))  # save_file hides a full disk
 
 
 def _copy(file: Readable, path: Path) -> None:

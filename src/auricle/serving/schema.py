@@ -147,8 +147,7 @@ def question(asked: ChatRequest, text: str, options: Options) -> Question:
     """
     check_size("question", text, options)
     choices = check_choices(asked.choices or ())
-    for choice in choices:
-        check_size("choice", choice, options)
+    check_size("choices", "".join(choices), options)  # together: all of them are scored
     if asked.compression_ratio is not None and asked.pruner not in (None, "full"):
         raise ApiError(400, "Give a pruner or a compression_ratio, not both.", param="compression_ratio")
     if asked.pruning_rate is not None and asked.pruner is None:
@@ -161,11 +160,11 @@ def question(asked: ChatRequest, text: str, options: Options) -> Question:
 
 
 def check_size(what: str, text: str, options: Options) -> None:
-    """Raises ApiError if a question or a choice is too long."""
+    """Raises ApiError if a question, or all choices together, are too long."""
     if len(text) > options.max_question:
         raise ApiError(
             400,
-            f"The {what} has {len(text)} characters; expected at most {options.max_question}.",
+            f"{len(text)} characters of {what} were given; expected at most {options.max_question}.",
             "question_too_long",
             param=what,
         )

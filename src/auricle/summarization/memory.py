@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from auricle.errors import MemoryFileError, ModelError
@@ -80,7 +80,8 @@ class Memory:
         tensors = {"keys": self.pairs.keys, "values": self.pairs.values, "times": self.times}
         about = {"format": FORMAT, "about": json.dumps(asdict(self.about), ensure_ascii=False)}
         with whole(path) as part:
-            save_file({name: each.detach().cpu().contiguous() for name, each in tensors.items()}, part, about)
+            contiguous = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
+            part.write_bytes(save(contiguous, about))  # save_file's error does not say that the disk is full
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> "Memory":
