@@ -4,7 +4,7 @@
     vllm serve runs/llm --enable-prompt-embeds --dtype float32 --port 8001      # docs/serving.md
     python bench/vllm_equal.py SPIRAL_DIR --samples 20 --url http://127.0.0.1:8001
 
-Each sample is asked openly, with everything and with SpeechPrune at 0.4. Prints the answers that differ, and
+Each sample is asked openly, with everything and with SpeechPrune at 0.4. Prints every answer as it comes, and
 Markdown. Set AURICLE_TOKENS, and recordings are encoded once.
 """
 
@@ -21,14 +21,20 @@ from auricle.audio import SAMPLE_RATE
 from auricle.benchmarks.spiral import Spiral
 from auricle.serving.engine import Decoding
 from auricle.serving.vllm import VllmEngine
-from auricle.speech_lm import SpeechPrompt
+from auricle.speech_lm import SpeechLM, SpeechPrompt
 
 TOKENS = 32
 METHODS: dict[str, auricle.Pruner] = {"full": auricle.Full(), "SpeechPrune 0.4": auricle.SpeechPrune(0.4)}
 
 
-async def by_vllm(engine: VllmEngine, prompt: SpeechPrompt) -> str:
-    return "".join([piece.text async for piece in engine.generate(prompt, Decoding(TOKENS), lambda: None)])
+async def answers(lm: SpeechLM, engine: VllmEngine, prompt: SpeechPrompt) -> tuple[str, str]:
+    """By transformers and by vLLM, which work at the same time."""
+
+    async def by_vllm() -> str:
+        return "".join([piece.text async for piece in engine.generate(prompt, Decoding(TOKENS), lambda: None)])
+
+    here, there = await asyncio.gather(asyncio.to_thread(lm.generate, prompt, TOKENS), by_vllm())
+    return here, there
 
 
 def main() -> None:
@@ -48,10 +54,10 @@ def main() -> None:
         asked += 1
         for name, pruner in METHODS.items():
             prompt = shortened(lm, recording, query, pruner)[0]
-            here, there = lm.generate(prompt, TOKENS), asyncio.run(by_vllm(engine, prompt))
+            here, there = asyncio.run(answers(lm, engine, prompt))
             equal[name] += here == there
-            if here != there:
-                print(f"{sample.id}, {name}: {here!r} here, {there!r} by vLLM")
+            verdict = "equal" if here == there else f"not {there!r}, as by vLLM"
+            print(f"{asked}. {sample.id}, {name}, {len(prompt)} tokens: {here!r}: {verdict}", flush=True)
     engine.close()
     print("\n| method | equal answers |\n|---|---|")
     for name, count in equal.items():

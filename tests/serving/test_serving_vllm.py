@@ -14,12 +14,12 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from auricle import asking
-from auricle.errors import ModelError, OptionError
+from auricle.errors import EndpointError, ModelError, OptionError
 from auricle.pruning.fastv import FastV
 from auricle.pruning.full import Full
 from auricle.pruning.speechprune import SpeechPrune
 from auricle.serving.app import create_app
-from auricle.serving.engine import Decoding
+from auricle.serving.engine import Decoding, StoppedError
 from auricle.serving.options import Options
 from auricle.serving.vllm import VllmEngine, request
 from auricle.summarization.summarizer import UNTRAINED
@@ -174,18 +174,59 @@ def test_a_client_that_leaves_ends_the_work_there(lm, vllm):
 @pytest.mark.parametrize("status", [400, 404, 500])
 def test_what_vllm_refuses(lm, vllm, status):
     vllm.status = status
-    with pytest.raises(ModelError, match=f"refused the request \\({status}\\)"):
+    with pytest.raises(EndpointError, match=f"refused the request \\({status}\\)"):
         asyncio.run(pieces_of(lm, vllm.url, prompts(lm)[0]))
 
 
 def test_an_answer_that_breaks_off(lm, vllm):
     vllm.cut = 2
-    with pytest.raises(ModelError, match="without saying why"):
+    with pytest.raises(EndpointError, match="without saying why"):
         asyncio.run(pieces_of(lm, vllm.url, prompts(lm)[0]))
 
 
+def test_the_end_of_the_server_ends_answers(lm, vllm):
+    vllm.slow = 0.05
+
+    async def ended():
+        engine = VllmEngine(lm, vllm.url)
+        answer = engine.generate(prompts(lm)[0], Decoding(200), lambda: None)
+        await anext(answer)
+        closing = asyncio.create_task(asyncio.to_thread(engine.close))
+        with pytest.raises(StoppedError):
+            [piece async for piece in answer]
+        await closing
+        with pytest.raises(StoppedError):
+            await anext(engine.generate(prompts(lm)[0], GREEDY, lambda: None))
+
+    asyncio.run(ended())
+    wait_for(vllm.left.is_set)
+
+
+def test_a_server_that_says_nothing(lm, vllm):
+    vllm.slow = 2
+
+    async def ask():
+        engine = VllmEngine(lm, vllm.url, silent_seconds=0.2)
+        try:
+            await anext(engine.generate(prompts(lm)[0], GREEDY, lambda: None))
+        finally:
+            engine.close()
+
+    with pytest.raises(EndpointError, match="said nothing for too long"):
+        asyncio.run(ask())
+
+
+def test_what_is_no_vllm(lm):
+    with serving(FastAPI()) as url, pytest.raises(EndpointError, match="refused the request \\(404\\)"):
+        asyncio.run(pieces_of(lm, url, prompts(lm)[0]))
+    other = FastAPI()
+    other.get("/v1/models")(lambda: {"data": []})
+    with serving(other) as url, pytest.raises(EndpointError, match="did not answer as vLLM does"):
+        asyncio.run(pieces_of(lm, url, prompts(lm)[0]))
+
+
 def test_nobody_is_there(lm):
-    with pytest.raises(ModelError, match="is it running, with --enable-prompt-embeds"):
+    with pytest.raises(EndpointError, match="is it running, with --enable-prompt-embeds"):
         asyncio.run(pieces_of(lm, "http://127.0.0.1:9", prompts(lm)[0]))
 
 

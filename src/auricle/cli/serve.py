@@ -67,7 +67,9 @@ def serve(
     from auricle.models.mini.wheels import cache_dir
     from auricle.serving.local import LocalEngine
     from auricle.serving.options import Options
-    from auricle.serving.vllm import VllmEngine
+    from auricle.serving.vllm import VllmEngine, check_url
+
+    check_url(vllm_url)
 
     options = Options(
         store=store or cache_dir() / "serve",
