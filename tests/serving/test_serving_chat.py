@@ -215,7 +215,8 @@ def test_every_pruner_can_be_asked_by_its_name(shared):
     assert [each["id"] for each in listed] == registry.pruner_names()
     assert listed[2]["options"] == {"pruning_rate": 0.6}
     for each in listed:
-        assert ask(shared, wav(1), pruner=each["id"], max_tokens=1).json()["auricle"]["pruner"] == each["id"]
+        name = each["id"] + (":layer=1" if each["id"] in ("fastv", "dart") else "")  # the tiny model has two layers
+        assert ask(shared, wav(1), pruner=name, max_tokens=1).json()["auricle"]["pruner"] == each["id"]
 
 
 def test_models_are_listed(shared):

@@ -106,7 +106,7 @@ def diverse(
     """The greedy maximum of a determinantal point process (Chen et al. 2018, algorithm 1), sorted.
 
     Its kernel is relevance x cosine x relevance: each step takes the group that adds most to the volume that the
-    chosen ones span.
+    chosen ones span. When none adds to it any more, the most relevant of the others follow.
     """
     kernel = relevance.double()[:, None] * (units @ units.T).double() * relevance.double()
     gain = kernel.diagonal().clone()
@@ -115,8 +115,11 @@ def diverse(
     chosen: list[int] = []
     for step in range(count):
         best = int(gain.argmax())
+        if not gain[best] > least:
+            break
         chosen.append(best)
-        basis[step] = (kernel[best] - basis[:step, best] @ basis[:step]) / gain[best].clamp(min=least).sqrt()
+        basis[step] = (kernel[best] - basis[:step, best] @ basis[:step]) / gain[best].sqrt()
         gain = gain - basis[step].square()
         gain[chosen] = -torch.inf
-    return torch.tensor(sorted(chosen))
+    others = [at for at in relevance.argsort(descending=True, stable=True).tolist() if at not in set(chosen)]
+    return torch.tensor(sorted(chosen + others[: count - len(chosen)]))
