@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -115,6 +116,19 @@ def body(audio: bytes | str, question: str = QUESTION, kind: str = "wav", **more
 def ask(server: Running, audio: bytes | str, question: str = QUESTION, **more: Any) -> httpx.Response:
     with server.http as http:
         return http.post("/v1/chat/completions", json=body(audio, question, **more))
+
+
+@contextmanager
+def leaving(server: Running, given: dict[str, Any]) -> Iterator[None]:
+    """A client that has asked, and hangs up at the end of the block without an answer."""
+    with httpx.Client(base_url=server.url, timeout=30, verify=False) as http:
+        request = http.build_request("POST", "/v1/chat/completions", json=given)
+        pool = ThreadPoolExecutor(1)
+        future = pool.submit(http.send, request)
+        yield
+        http._transport._pool._connections[0]._connection._network_stream.get_extra_info("socket").shutdown(2)
+    assert future.exception(20)
+    pool.shutdown()
 
 
 def upload(server: Running, audio: bytes, name: str = "one.wav") -> httpx.Response:

@@ -7,6 +7,7 @@ import uvicorn
 
 from auricle import loading
 from auricle.serving import app as serving
+from auricle.serving.vllm import VllmEngine
 from tiny_llama import TinyLlama
 
 
@@ -66,3 +67,17 @@ def test_without_its_packages_it_says_what_to_install(started, run, monkeypatch)
     code, _, err = run("serve")
     assert code == 2
     assert "pip install 'auricle[serve]'" in err
+
+
+def test_answers_may_be_written_by_vllm(started, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("AURICLE_VLLM_KEY", "secret")
+    assert run("serve", "--store", tmp_path, "--engine", "vllm", "--vllm-url", "http://there:9/")[0] == 0
+    engine = started[1][0]
+    assert isinstance(engine, VllmEngine)
+    assert (engine._url, engine._headers) == ("http://there:9", {"Authorization": "Bearer secret"})
+    assert engine.places > 1
+    del started[:]
+    code, _, err = run("serve", "--store", tmp_path, "--engine", "vllm", "--vllm-url", "there:9")
+    assert code == 2
+    assert "expected a URL" in err
+    assert not started

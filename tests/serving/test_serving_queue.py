@@ -3,13 +3,12 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import httpx
 import pytest
 
 from auricle.errors import ModelError
-from serving.servers import ask, body, error, running, upload, wait_for, wav
+from serving.servers import ask, body, error, leaving, running, upload, wait_for, wav
 from tiny_llama import TinyLlama
 
 
@@ -46,19 +45,6 @@ def tiny(audio, **more):
 def waiting(server):
     with server.http as http:
         return http.get("/health").json()["waiting"]
-
-
-@contextmanager
-def leaving(server, given):
-    """A client that has asked, and hangs up at the end of the block without an answer."""
-    with httpx.Client(base_url=server.url, timeout=30, verify=False) as http:
-        request = http.build_request("POST", "/v1/chat/completions", json=given)
-        pool = ThreadPoolExecutor(1)
-        future = pool.submit(http.send, request)
-        yield
-        http._transport._pool._connections[0]._connection._network_stream.get_extra_info("socket").shutdown(2)
-    assert future.exception(20)
-    pool.shutdown()
 
 
 def test_beyond_the_queue_it_is_full(server, held):

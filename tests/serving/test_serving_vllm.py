@@ -1,202 +1,246 @@
-"""The vLLM engine against a stand-in of vLLM's API that reads prompts with a real Llama."""
+"""The vLLM engine, through real HTTP, against a stand-in of vLLM that reads the exported LLM."""
 
 import asyncio
-import base64
-import io
 import json
-import threading
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
-import torch
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import FastAPI
 
 from auricle import asking
-from auricle.errors import EndpointError, ModelError, OptionError
+from auricle.errors import ContextLengthError, EndpointError, ModelError, OptionError
+from auricle.models.export import export_llm
 from auricle.pruning.fastv import FastV
 from auricle.pruning.full import Full
 from auricle.pruning.speechprune import SpeechPrune
 from auricle.serving.app import create_app
 from auricle.serving.engine import Decoding, StoppedError
+from auricle.serving.local import LocalEngine
 from auricle.serving.options import Options
-from auricle.serving.vllm import VllmEngine, request
+from auricle.serving.vllm import VllmEngine
 from auricle.summarization.summarizer import UNTRAINED
 from fakes import FakeSpeechLM, noise
-from serving.servers import KEY, QUESTION, messages, serving, wait_for, wav
+from serving.fake_vllm import FakeVllm
+from serving.servers import KEY, QUESTION, Running, ask, body, error, leaving, mini, serving, wait_for, wav
 from tiny_llama import TinyLlama
 
-GREEDY = Decoding(12)
+GREEDY = Decoding(24)
+ENDLESS = Decoding(3000)
 
 
-class FakeVllm:
-    """Answers as vLLM does: text as tokens come, with the space around it."""
+def ending(made):
+    """With a token that ends answers."""
+    made.model.generation_config.eos_token_id = 2
+    return made
 
-    def __init__(self) -> None:
-        self.lm = TinyLlama()
-        self.bodies: list[dict] = []
-        self.status, self.cut, self.left = 200, None, threading.Event()
-        self.slow = 0.0
-        self.app = FastAPI()
-        self.app.get("/v1/models")(self.models)
-        self.app.post("/v1/completions")(self.completions)
 
-    async def models(self) -> dict:
-        return {"data": [{"id": "the-llm"}]}
+@pytest.fixture(scope="module")
+def lm():
+    return ending(mini())
 
-    async def completions(self, asked: Request):
-        body = await asked.json()
-        self.bodies.append(body)
-        if self.status != 200:
-            return JSONResponse({"error": {"message": "secret reason"}}, self.status)
-        return StreamingResponse(self.events(body), media_type="text/event-stream")
 
-    async def events(self, body: dict):
-        embeds = torch.load(io.BytesIO(base64.b64decode(body["prompt_embeds"])), weights_only=True)
-        with torch.inference_mode():
-            out = self.lm.model.generate(
-                inputs_embeds=embeds[None],
-                attention_mask=torch.ones(1, len(embeds), dtype=torch.long),
-                max_new_tokens=body["max_tokens"],
-                do_sample=False,
-            )[0]
-        said = ""
-        try:
-            for count in range(1, len(out) + 1):
-                if self.cut is not None and count > self.cut:
-                    return
-                await asyncio.sleep(self.slow)
-                text = self.lm.processor.decode(out[:count], skip_special_tokens=True)
-                if count < len(out):  # half a character is not told
-                    text = text.rstrip("\N{REPLACEMENT CHARACTER}")
-                reason = (
-                    ("stop" if out[-1] == 2 or count < body["max_tokens"] else "length")
-                    if count == len(out)
-                    else None
-                )
-                event = {"choices": [{"text": text[len(said) :], "finish_reason": reason}]}
-                said = text
-                yield f"data: {json.dumps(event | {'usage': {'completion_tokens': count}})}\n\n"
-            yield "data: [DONE]\n\n"
-        except (asyncio.CancelledError, GeneratorExit):
-            self.left.set()
-            raise
+@pytest.fixture(scope="module")
+def folder(lm, tmp_path_factory):
+    path = tmp_path_factory.mktemp("llm") / "llm"
+    export_llm(lm, path)
+    return path
 
 
 @pytest.fixture
-def vllm():
-    fake = FakeVllm()
+def vllm(folder):
+    fake = FakeVllm(folder)
     with serving(fake.app) as url:
         fake.url = url
         yield fake
 
 
 @pytest.fixture
-def lm():
-    return TinyLlama()
+def server(lm, vllm, tmp_path):
+    """auricle's server on the engine."""
+    engine = VllmEngine(lm, vllm.url)
+    app = create_app(engine, Options(store=tmp_path / "store", sst=UNTRAINED))
+    with serving(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0) as client:
+        yield Running(url, lm, engine, tmp_path / "store", client)
 
 
-@asynccontextmanager
-async def opened(lm, url):
-    engine = VllmEngine(lm, url)
+async def pieces_of(engine, prompt, decoding=GREEDY, on_prefill=lambda: None):
     try:
-        yield engine
-    finally:
-        engine.close()
-
-
-async def pieces_of(lm, url, prompt, decoding=GREEDY, on_prefill=lambda: None):
-    async with opened(lm, url) as engine:
         return [piece async for piece in engine.generate(prompt, decoding, on_prefill)]
+    finally:
+        await asyncio.to_thread(engine.close)
 
 
-def prompts(lm):
-    recording = asking.encode(lm, noise(6.0), 16000)
-    query = lm.query(QUESTION)
-    return [asking.shortened(lm, recording, query, each)[0] for each in (Full(), SpeechPrune(0.6))]
+def answer_of(lm, url, prompt, decoding=GREEDY, **options):
+    return asyncio.run(pieces_of(VllmEngine(lm, url, **options), prompt, decoding))
 
 
-def test_answers_are_those_of_transformers(lm, vllm):
-    for prompt in prompts(lm):
-        read = []
-        pieces = asyncio.run(pieces_of(lm, vllm.url, prompt, on_prefill=lambda: read.append(True)))  # noqa: B023
-        assert "".join(piece.text for piece in pieces) == lm.generate(prompt, 12) != ""
-        assert read == [True]
-        assert len(pieces) > 2
-        assert [piece.finish for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
-        assert pieces[-1].finish in ("stop", "length")
-        assert pieces[-1].tokens <= 12
-    assert {body["model"] for body in vllm.bodies} == {"the-llm"}
-    assert {(body["temperature"], body["max_tokens"]) for body in vllm.bodies} == {(0.0, 12)}
+def prompt(lm, pruner=Full(), seconds=6.0, seed=0):  # noqa: B008 - it is frozen
+    recording = asking.encode(lm, noise(seconds, seed), 16000)
+    return asking.shortened(lm, recording, lm.query(QUESTION), pruner)[0]
 
 
-def test_the_server_answers_by_it(lm, vllm, tmp_path):
-    app = create_app(VllmEngine(lm, vllm.url), Options(store=tmp_path, sst=UNTRAINED))
-    with serving(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0, timeout=60) as client:
-        audio = wav(4)
-        options = {"model": "tiny-llama", "messages": messages(audio), "max_tokens": 8}
-        said = client.chat.completions.create(**options, extra_body={"pruner": "uniform", "pruning_rate": 0.5})
-        streamed = client.chat.completions.create(
-            **options, stream=True, extra_body={"pruner": "uniform", "pruning_rate": 0.5}
+@pytest.mark.parametrize("pruner", [Full(), SpeechPrune(0.6)], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("make", [mini, TinyLlama])
+def test_pieces_are_those_of_the_local_engine(make, pruner, tmp_path):
+    lm = ending(make())
+    lm.model.generation_config.eos_token_id = lm.processor.eos_token_id if make is TinyLlama else 2
+    export_llm(lm, tmp_path / "llm")
+    fake = FakeVllm(tmp_path / "llm")
+    with serving(fake.app) as url:
+        for seed in range(3):
+            asked, read = prompt(lm, pruner, seed=seed), []
+            engine = VllmEngine(lm, url)
+            there = asyncio.run(pieces_of(engine, asked, on_prefill=lambda: read.append(1)))  # noqa: B023
+            assert there == asyncio.run(pieces_of(LocalEngine(lm), asked))
+            assert "".join(piece.text for piece in there) == lm.generate(asked, GREEDY.max_new_tokens) != ""
+            assert read == [1]
+    assert {given["model"] for given in fake.bodies} == {"the-llm"}
+    assert {(given["temperature"], given["max_tokens"], given["prompt"]) for given in fake.bodies} == {
+        (0, 24, None)
+    }
+
+
+def test_a_token_that_ends_answers_ends_them(vllm):
+    lm = ending(mini())
+    asked = prompt(lm)
+    answer_of(lm, vllm.url, asked)
+    third = vllm.said[2]
+    lm.model.generation_config.eos_token_id = [2, third]
+    there = answer_of(lm, vllm.url, asked)
+    assert there == asyncio.run(pieces_of(LocalEngine(lm), asked))
+    assert there[-1].finish == "stop"
+    assert there[-1].tokens <= 3 < len(vllm.said) - there[-1].tokens
+    assert vllm.bodies[-1]["stop_token_ids"] == [2, third]
+
+
+def test_drawing_is_told(lm, vllm):
+    answer_of(lm, vllm.url, prompt(lm), Decoding(4, 0.7, 0.9, 5), key="the key")
+    sent = vllm.bodies[0]
+    assert [sent[name] for name in ("temperature", "top_p", "top_k", "seed")] == [0.7, 0.9, 0, 5]
+    assert vllm.heads == ["Bearer the key"]
+
+
+def test_the_server_answers_by_it_streamed_or_not(server, lm, vllm):
+    audio = wav(4)
+    for given in ({}, {"pruner": "speechprune", "pruning_rate": 0.4}):
+        said = ask(server, audio, **given).json()
+        streamed = ask(server, audio, stream=True, **given).text
+        events = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: {")]
+        parts = [event["choices"][0]["delta"].get("content") or "" for event in events]
+        pruner = SpeechPrune(0.4) if given else Full()
+        expected = asking.answer(
+            lm, asking.encode(lm, noise(4), 16000), lm.query(QUESTION), pruner, max_new_tokens=8
         )
-        parts = [chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices]
-        assert "".join(parts) == said.choices[0].message.content != ""
-        choices = {"choices": ["at noon", "at dawn"]}  # scored here, without vLLM
-        before = len(vllm.bodies)
-        assert client.chat.completions.create(**options, extra_body=choices).auricle["choice"] in ("A", "B")
-        assert len(vllm.bodies) == before
-        for refused in ({"compression_ratio": 4}, {"pruner": "fastv", "pruning_rate": 0.5}):
-            with pytest.raises(openai.BadRequestError, match="which vLLM cannot"):
-                client.chat.completions.create(**options, extra_body=refused)
-        vllm.status = 500
-        with pytest.raises(openai.InternalServerError) as caught:
-            client.chat.completions.create(**options)
-        assert "secret" not in str(caught.value)
-        vllm.status = 200
-        assert client.chat.completions.create(**options).choices[0].message.content
+        assert said["choices"][0]["message"]["content"] == "".join(parts) == expected.answer != ""
+        assert said["usage"]["completion_tokens"] == 8
+        assert said["auricle"]["tokens"]["kept"] == expected.tokens.kept
 
 
-def test_a_client_that_leaves_ends_the_work_there(lm, vllm):
+def test_choices_and_transcripts_are_made_here(server, vllm):
+    assert ask(server, wav(2), choices=["at noon", "at dawn"]).json()["auricle"]["choice"] in ("A", "B")
+    with server.http as http:
+        form = {"file": ("a.wav", wav(2), "audio/wav")}
+        assert http.post("/v1/audio/transcriptions", files=form, data={"model": "auricle-mini"}).status_code == 200
+    assert not vllm.bodies
+
+
+def test_several_requests_are_in_work_at_a_time(server, vllm):
+    alone = [ask(server, wav(2, seed)).json()["choices"] for seed in range(4)]
+    assert vllm.most == 1
     vllm.slow = 0.05
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda seed: ask(server, wav(2, seed)).json()["choices"], range(4)))
+    assert together == alone
+    assert vllm.most > 1
 
-    async def leave():
-        async with opened(lm, vllm.url) as engine:
-            answer = engine.generate(prompts(lm)[0], Decoding(200), lambda: None)
-            async for _ in answer:
-                break
-            await answer.aclose()
 
-    asyncio.run(leave())
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_ends_the_work_there(server, vllm, stream):
+    vllm.slow = 0.02
+    with leaving(server, body(wav(1), max_tokens=3000, stream=stream)):
+        wait_for(lambda: vllm.working)
     wait_for(vllm.left.is_set)
+    wait_for(lambda: not server.engine._running)
+    assert vllm.working == 0
+    vllm.slow = 0
+    assert ask(server, wav(1)).status_code == 200
 
 
-@pytest.mark.parametrize("status", [400, 404, 500])
+def test_the_server_says_what_vllm_cannot(server, vllm):
+    refused = ask(server, wav(4), compression_ratio=4)
+    assert error(refused) == (400, "invalid_option")
+    assert "asks a memory, which vLLM cannot" in refused.text
+    assert not vllm.bodies
+
+
+@pytest.mark.parametrize(
+    ("pruner", "words"),
+    [
+        (FastV(0.5, layer=1), "drops speech inside the LLM"),
+        (SpeechPrune(0.5, positions="original"), "keeps the speech's own positions"),
+    ],
+)
+def test_what_vllm_cannot_be_told(lm, vllm, pruner, words):
+    with pytest.raises(OptionError, match=f"{words}.* a server with --engine local"):
+        answer_of(lm, vllm.url, prompt(lm, pruner))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_server_tells_that_vllm_fails_and_not_why(server, vllm, caplog, stream):
+    for status in (400, 500):
+        vllm.status = status
+        assert error(ask(server, wav(1), stream=stream)) == (502, "engine_error")
+        assert "secret reason" in caplog.text
+        caplog.clear()
+    vllm.status, vllm.last = 200, "error"
+    failed = ask(server, wav(1), stream=stream)
+    assert "engine_error" in failed.text
+    assert "[DONE]" not in failed.text
+    assert "secret" not in failed.text
+    vllm.last = "as it is"
+    assert ask(server, wav(1), stream=stream).status_code == 200
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 500])
 def test_what_vllm_refuses(lm, vllm, status):
     vllm.status = status
     with pytest.raises(EndpointError, match=f"refused the request \\({status}\\)"):
-        asyncio.run(pieces_of(lm, vllm.url, prompts(lm)[0]))
+        answer_of(lm, vllm.url, prompt(lm))
 
 
-def test_an_answer_that_breaks_off(lm, vllm):
-    vllm.cut = 2
-    with pytest.raises(EndpointError, match="without saying why"):
-        asyncio.run(pieces_of(lm, vllm.url, prompts(lm)[0]))
+@pytest.mark.parametrize("last", ["none", "abort"])
+def test_an_answer_that_breaks_off(lm, vllm, last):
+    vllm.last = last
+    with pytest.raises(EndpointError, match="broke an answer off"):
+        answer_of(lm, vllm.url, prompt(lm))
+
+
+def test_what_does_not_fit_into_its_context(lm, vllm):
+    asked = prompt(lm)
+    vllm.limit = len(asked) + GREEDY.max_new_tokens - 1
+    with pytest.raises(ContextLengthError, match="larger --max-model-len"):
+        answer_of(lm, vllm.url, asked)
+    assert not vllm.bodies
+    vllm.limit += 1
+    assert answer_of(lm, vllm.url, asked)
+    with pytest.raises(ContextLengthError, match="reads at most 4096"):
+        answer_of(lm, vllm.url, asked, Decoding(4096))
 
 
 def test_the_end_of_the_server_ends_answers(lm, vllm):
-    vllm.slow = 0.05
+    vllm.slow = 0.02
 
     async def ended():
         engine = VllmEngine(lm, vllm.url)
-        answer = engine.generate(prompts(lm)[0], Decoding(200), lambda: None)
+        answer = engine.generate(prompt(lm), ENDLESS, lambda: None)
         await anext(answer)
         closing = asyncio.create_task(asyncio.to_thread(engine.close))
         with pytest.raises(StoppedError):
             [piece async for piece in answer]
         await closing
         with pytest.raises(StoppedError):
-            await anext(engine.generate(prompts(lm)[0], GREEDY, lambda: None))
+            await anext(engine.generate(prompt(lm), GREEDY, lambda: None))
 
     asyncio.run(ended())
     wait_for(vllm.left.is_set)
@@ -204,41 +248,22 @@ def test_the_end_of_the_server_ends_answers(lm, vllm):
 
 def test_a_server_that_says_nothing(lm, vllm):
     vllm.slow = 2
-
-    async def ask():
-        engine = VllmEngine(lm, vllm.url, silent_seconds=0.2)
-        try:
-            await anext(engine.generate(prompts(lm)[0], GREEDY, lambda: None))
-        finally:
-            engine.close()
-
     with pytest.raises(EndpointError, match="said nothing for too long"):
-        asyncio.run(ask())
+        answer_of(lm, vllm.url, prompt(lm), silent_seconds=0.2)
 
 
 def test_what_is_no_vllm(lm):
     with serving(FastAPI()) as url, pytest.raises(EndpointError, match="refused the request \\(404\\)"):
-        asyncio.run(pieces_of(lm, url, prompts(lm)[0]))
+        answer_of(lm, url, prompt(lm))
     other = FastAPI()
     other.get("/v1/models")(lambda: {"data": []})
     with serving(other) as url, pytest.raises(EndpointError, match="did not answer as vLLM does"):
-        asyncio.run(pieces_of(lm, url, prompts(lm)[0]))
+        answer_of(lm, url, prompt(lm))
 
 
 def test_nobody_is_there(lm):
     with pytest.raises(EndpointError, match="is it running, with --enable-prompt-embeds"):
-        asyncio.run(pieces_of(lm, "http://127.0.0.1:9", prompts(lm)[0]))
-
-
-def test_what_vllm_cannot_be_told(lm):
-    recording = asking.encode(lm, noise(6.0), 16000)
-    query = lm.query(QUESTION)
-    for pruner, words in (
-        (FastV(0.5, layer=1), "drops speech inside the LLM"),
-        (SpeechPrune(0.5, positions="original"), "keeps the speech's own positions"),
-    ):
-        with pytest.raises(OptionError, match=words):
-            request(asking.shortened(lm, recording, query, pruner)[0], GREEDY)
+        answer_of(lm, "http://127.0.0.1:9", prompt(lm))
 
 
 def test_options(lm):

@@ -49,6 +49,9 @@ def serve(
         EngineName, typer.Option(help="Who writes answers: this process, or a vLLM server.")
     ] = EngineName.local,
     vllm_url: Annotated[str, typer.Option(help="Of that server, which serves 'auricle models export-llm'.")] = VLLM,
+    vllm_key: Annotated[
+        str | None, typer.Option(envvar="AURICLE_VLLM_KEY", help="That it asks for; see --api-key.")
+    ] = None,
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
@@ -84,7 +87,9 @@ def serve(
     if api_key is None and not _loopback(host):
         typer.echo(f"Everybody who reaches {host} may ask: there is no --api-key.", err=True)
     lm = load(model, dtype, device, trust_remote_code)
-    app = create_app(LocalEngine(lm) if engine == EngineName.local else VllmEngine(lm, vllm_url), options)
+    app = create_app(
+        LocalEngine(lm) if engine == EngineName.local else VllmEngine(lm, vllm_url, key=vllm_key), options
+    )
     uvicorn.run(
         app,
         host=host,

@@ -15,6 +15,7 @@ from auricle.errors import (
     AudioLengthError,
     AuricleError,
     ContextLengthError,
+    EndpointError,
     OptionError,
     QueryError,
     UnknownNameError,
@@ -117,6 +118,8 @@ def _of_server(error: BaseException) -> ApiError:
     if isinstance(error, MemoryError | OutOfMemoryError):
         return ApiError(503, "The recording does not fit into the server's memory.", "out_of_memory")
     logger.error("A request failed.", exc_info=error)
+    if isinstance(error, EndpointError):
+        return ApiError(502, "The server that writes answers cannot be used; the log says why.", "engine_error")
     if isinstance(error, AuricleError):
         return ApiError(500, "The model could not answer; the server's log says why.", "model_error")
     return ApiError(500, "This is a bug in the server; its log says more.", "internal_error")

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.serving.engine import Decoding, Engine, Piece, StoppedError, checkpoint
+from auricle.serving.growing import Growing
 from auricle.speech_lm import SpeechLM, SpeechPrompt
 
 T = TypeVar("T")
@@ -109,39 +110,32 @@ def _generate(
         return tell(Piece(text, len(lm.query(text).ids) if text.strip() else 0, "stop"))
     pieces = _Pieces(lm, tell)
     stopping = [_Stop(stop)]
-    text = lm.generate(
-        prompt, decoding.max_new_tokens, on_prefill, streamer=pieces, stopping_criteria=stopping, **options
-    )
+    lm.generate(prompt, decoding.max_new_tokens, on_prefill, streamer=pieces, stopping_criteria=stopping, **options)
     if stop.is_set():
         raise StoppedError
-    ended = len(pieces.ids) < decoding.max_new_tokens or pieces.ids[-1] in _ends(lm)
-    tell(Piece(text[len(pieces.told) :], len(pieces.ids), "stop" if ended else "length"))
+    ids = pieces.text.ids
+    ended = len(ids) < decoding.max_new_tokens or ids[-1] in ends(lm)
+    tell(Piece(pieces.text.end(), len(ids), "stop" if ended else "length"))
 
 
-def _ends(lm: HuggingFaceSpeechLM) -> list[int]:
+def ends(lm: HuggingFaceSpeechLM) -> list[int]:
+    """The tokens that end an answer."""
     given = lm.model.generation_config.eos_token_id
     return given if isinstance(given, list) else [] if given is None else [given]
 
 
 @final
 class _Pieces(BaseStreamer):
-    """Tells the text that will not change any more: without space at its end and without half a character."""
+    """Tells the text of tokens as they come."""
 
     def __init__(self, lm: HuggingFaceSpeechLM, tell: Callable[[Piece], None]) -> None:
-        self.lm = lm
+        self.text = Growing(lm.decode)
         self.tell = tell
-        self.ids: list[int] = []
-        self.told = ""
 
     @override
     def put(self, value: Int[Tensor, "*_"]) -> None:
-        if not value.numel():  # the prompt, which is no ids
-            return
-        self.ids += value.flatten().tolist()
-        text = self.lm.decode(torch.tensor(self.ids)).rstrip("\N{REPLACEMENT CHARACTER}").rstrip()
-        if len(text) > len(self.told) and text.startswith(self.told):
-            self.tell(Piece(text[len(self.told) :], len(self.ids)))
-            self.told = text
+        if value.numel() and (text := self.text.add(value.flatten().tolist())):  # the prompt is no ids
+            self.tell(Piece(text, len(self.text.ids)))
 
     @override
     def end(self) -> None:

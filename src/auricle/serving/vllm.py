@@ -14,10 +14,11 @@ import httpx
 import torch
 from typing_extensions import override
 
-from auricle.errors import EndpointError, ModelError, OptionError
+from auricle.errors import ContextLengthError, EndpointError, ModelError, OptionError
 from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.serving.engine import Decoding, Engine, Finish, Piece, StoppedError
-from auricle.serving.local import LocalEngine
+from auricle.serving.growing import Growing
+from auricle.serving.local import LocalEngine, ends
 from auricle.speech_lm import SpeechLM, SpeechPrompt
 
 T = TypeVar("T")
@@ -34,28 +35,40 @@ class VllmEngine(Engine):
     Choices and transcripts are made here, by the model of this process.
     """
 
-    def __init__(self, lm: SpeechLM, url: str, places: int = 8, silent_seconds: float = SILENT_SECONDS) -> None:
+    def __init__(
+        self,
+        lm: SpeechLM,
+        url: str,
+        places: int = 8,
+        *,
+        key: str | None = None,
+        silent_seconds: float = SILENT_SECONDS,
+    ) -> None:
         """Takes a loaded model, which nobody else may use from here on; the server is not asked yet.
 
         Args:
             lm: encodes, prunes and makes prompts.
             url: of the server, without /v1.
             places: how many requests are in work at a time; vLLM reads them together.
+            key: that the server asks for, if any.
             silent_seconds: how long the server may say nothing before an answer is given up.
 
         Raises:
             OptionError: `url` is none, or `places` is not positive.
-            ModelError: the model is not one of transformers.
+            ModelError: the model is not one of transformers, or its LLM reads speech in a way of its own.
         """
         check_url(url)
         if places < 1:
             raise OptionError(f"places is {places}; expected at least 1.")
-        if not isinstance(lm, HuggingFaceSpeechLM):
-            raise ModelError(f"'{lm.name}' makes no prompts that vLLM reads; expected a model of transformers.")
+        if not (isinstance(lm, HuggingFaceSpeechLM) and lm.plain):
+            raise ModelError(
+                f"'{lm.name}' makes no prompts that a vLLM server could read; serve this model with --engine local."
+            )
         self._here = LocalEngine(lm)
         self._lm = lm
         self._places = places
         self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._timeout = httpx.Timeout(silent_seconds, connect=CONNECT_SECONDS)
         self._running: dict[asyncio.Task[None], tuple[asyncio.AbstractEventLoop, Event]] = {}
         self._closed = False
@@ -78,12 +91,13 @@ class VllmEngine(Engine):
     async def generate(
         self, prompt: SpeechPrompt, decoding: Decoding, on_prefill: Callable[[], None]
     ) -> AsyncGenerator[Piece, None]:
-        self._lm.check_length(len(prompt) + decoding.max_new_tokens)
-        body = request(prompt, decoding)
+        length = len(prompt) + decoding.max_new_tokens
+        self._lm.check_length(length)
+        body = request(prompt, decoding) | {"stop_token_ids": ends(self._lm)}
         if self._closed:
             raise StoppedError
         pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
-        task = asyncio.create_task(self._generate(body, on_prefill, pieces))
+        task = asyncio.create_task(self._generate(body, length, on_prefill, pieces))
         ended = Event()
         self._running[task] = (asyncio.get_running_loop(), ended)
 
@@ -105,27 +119,25 @@ class VllmEngine(Engine):
                 await task
 
     async def _generate(
-        self, body: dict[str, Any], on_prefill: Callable[[], None], pieces: "asyncio.Queue[Piece | None]"
+        self,
+        body: dict[str, Any],
+        length: int,
+        on_prefill: Callable[[], None],
+        pieces: "asyncio.Queue[Piece | None]",
     ) -> None:
         """Tells the answer piece by piece."""
+        text = Growing(self._lm.decode)
         finish: Finish | None = None
-        tokens, spaces, first, read = 0, "", True, False
-        async with aclosing(self._events(body)) as events:
-            async for text, tokens, reason in events:
+        async with aclosing(self._events(body, length)) as events:
+            async for ids, reason in events:
                 finish = reason or finish
-                if not read:
-                    read = True
+                if not text.ids:
                     on_prefill()
-                # vLLM tells the text as it is; `SpeechLM.generate` leaves out the space around it.
-                piece = text.lstrip() if first else spaces + text
-                shown = piece.rstrip()
-                spaces = piece[len(shown) :]
-                if shown:
-                    first = False
-                    pieces.put_nowait(Piece(shown, tokens))
-        if finish is None:
-            raise EndpointError("The vLLM server ended an answer without saying why; see its log.")
-        pieces.put_nowait(Piece("", tokens, finish))
+                if new := text.add(ids):
+                    pieces.put_nowait(Piece(new, len(text.ids)))
+        if finish not in ("stop", "length"):
+            raise EndpointError(f"The vLLM server broke an answer off (finish_reason {finish}); see its log.")
+        pieces.put_nowait(Piece(text.end(), len(text.ids), finish))
 
     @override
     def close(self) -> None:
@@ -137,24 +149,24 @@ class VllmEngine(Engine):
             ended.wait(_END_SECONDS)
         self._here.close()
 
-    async def _events(self, body: dict[str, Any]) -> AsyncGenerator[tuple[str, int, Finish | None], None]:
-        """Text that comes next, tokens so far, and in the end why it ends."""
+    async def _events(
+        self, body: dict[str, Any], length: int
+    ) -> AsyncGenerator[tuple[list[int], Finish | None], None]:
+        """Tokens that come next, and in the end why it ends."""
         try:
-            async with httpx.AsyncClient(timeout=self._timeout) as client:
-                body = {"model": await self._model(client), **body}
+            async with httpx.AsyncClient(timeout=self._timeout, headers=self._headers) as client:
+                body = {"model": await self._model(client, length), **body}
                 async with client.stream("POST", f"{self._url}/v1/completions", json=body) as reply:
                     if reply.status_code != 200:
                         raise _refused(reply.status_code, (await reply.aread()).decode(errors="replace"))
-                    tokens = 0
                     async for line in reply.aiter_lines():
                         if not line.startswith("data: ") or line == "data: [DONE]":
                             continue
                         event = json.loads(line.removeprefix("data: "))
                         if "error" in event:
                             raise _refused(200, line)
-                        tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
                         for choice in event["choices"]:
-                            yield choice["text"], tokens, choice["finish_reason"]
+                            yield choice["token_ids"] or [], choice["finish_reason"]
         except httpx.ConnectError as error:
             raise EndpointError(
                 f"The vLLM server at {self._url} cannot be reached; is it running, with --enable-prompt-embeds?"
@@ -169,12 +181,18 @@ class VllmEngine(Engine):
                 " and see its log."
             ) from error
 
-    async def _model(self, client: httpx.AsyncClient) -> str:
+    async def _model(self, client: httpx.AsyncClient, length: int) -> str:
         """What the server calls the one model that it serves."""
         reply = await client.get(f"{self._url}/v1/models")
         if reply.status_code != 200:
             raise _refused(reply.status_code, reply.text)
-        name: str = reply.json()["data"][0]["id"]
+        model = reply.json()["data"][0]
+        if length > (model.get("max_model_len") or length):
+            raise ContextLengthError(
+                f"The prompt and its answer take {length} tokens, but the vLLM server reads at most"
+                f" {model['max_model_len']}; raise the pruning rate, or start it with a larger --max-model-len."
+            )
+        name: str = model["id"]
         return name
 
 
@@ -206,7 +224,7 @@ def request(prompt: SpeechPrompt, decoding: Decoding) -> dict[str, Any]:
         "top_k": 0,  # all tokens, as the engine of this process draws
         "seed": decoding.seed,
         "stream": True,
-        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        "return_token_ids": True,  # decoded here, so that texts are those of `SpeechLM.generate`
     }
 
 
