@@ -133,6 +133,7 @@ function show(sent, name) {
 
 async function microphone() {
   const [button, stop] = [at("record"), finishRecording];
+  if (button.ariaBusy) return; // the browser still asks whether it may listen
   finishRecording = null;
   try {
     if (stop) {
@@ -141,6 +142,7 @@ async function microphone() {
       button.textContent = "Record";
       return await send(await stop());
     }
+    button.ariaBusy = "true";
     finishRecording = await record();
     complain(null);
     const start = Date.now();
@@ -151,6 +153,8 @@ async function microphone() {
     say("Recording.");
   } catch (error) {
     complain(error);
+  } finally {
+    button.ariaBusy = null;
   }
 }
 
@@ -268,13 +272,13 @@ async function play(spans, button = null) {
     await done;
   } catch (error) {
     complain(error);
-  } finally {
-    button?.removeAttribute("aria-current");
   }
 }
 
 function showPlaying(is) {
-  at("stop").disabled = !is;
+  at("stop").disabled = at("pause").disabled = !is;
+  at("pause").textContent = "Pause";
+  if (!is) at("passages").querySelector("[aria-current]")?.removeAttribute("aria-current");
   if (is) requestAnimationFrame(follow);
   else waveform.playing = null;
 }
@@ -336,6 +340,7 @@ function listen() {
   };
   at("waveform").onkeydown = keyOnWaveform;
   at("play-kept").onclick = () => play(passages(selected.spans));
+  at("pause").onclick = () => (at("pause").textContent = player.pause() ? "Go on" : "Pause");
   at("stop").onclick = () => player.stop();
   addEventListener("keydown", (event) => event.key === "Escape" && player?.stop());
 }
