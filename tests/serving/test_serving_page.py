@@ -80,6 +80,7 @@ def put(page, question=QUESTION, method=None, choices=""):
         page.select_option("#method", method)
     page.click("#ask")
     expect(answered).to_have_count(count + 1)
+    expect(page.locator("#place")).to_contain_text("similarity")
     return page.locator("article").first
 
 

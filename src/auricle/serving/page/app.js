@@ -126,8 +126,7 @@ function show(sent, name) {
   at("listening").hidden = at("question-form").hidden = false;
   at("waveform").setAttribute("aria-valuemax", String(Math.round(sent.duration)));
   waveform.show(sent);
-  mark();
-  move(0);
+  showCard();
   say(`${name}: ${about}.`);
 }
 
@@ -187,9 +186,9 @@ async function submit() {
   try {
     card.finish(await ask(body, (text) => card.add(text), abort.signal));
     say(`Answer by ${card.name}: ${card.answer.textContent}`);
-    if (card === selected) mark();
+    if (card === selected) showCard();
     card.similarity = await similar(hash, question);
-    if (card === selected) waveform.mark(card.spans, card.similarity);
+    if (card === selected) mark();
   } catch (error) {
     if (error.name === "AbortError") return;
     if (card.told) complain(error);
@@ -213,7 +212,7 @@ function select(card) {
   if (selected) selected.selected = false;
   selected = card;
   if (card) card.selected = true;
-  mark();
+  showCard();
 }
 
 function remove(card) {
@@ -226,11 +225,20 @@ function remove(card) {
   if (focused) (selected?.select ?? at("question")).focus();
 }
 
+function showCard() {
+  mark();
+  list();
+}
+
 /** The selected card on the waveform. */
 function mark() {
-  const spans = selected?.spans ?? [];
-  waveform.mark(spans, selected?.similarity ?? null);
-  const heard = passages(spans);
+  waveform.mark(selected?.spans ?? [], selected?.similarity ?? null);
+  move(place);
+}
+
+/** The selected card's passages. */
+function list() {
+  const heard = passages(selected?.spans ?? []);
   at("legend").hidden = at("play-kept").hidden = !heard.length;
   at("passages").replaceChildren(...heard.map((passage) => {
     const [start, end] = passage.map((time) => clock(time));
