@@ -139,6 +139,7 @@ def test_an_answer_is_the_servers_with_what_was_kept_shaded(page, shared):
     assert card.locator(".answer").text_content() == said["choices"][0]["message"]["content"]
     expect(card).to_contain_text(f"{told['tokens']['kept']} of {told['tokens']['audio']} speech tokens")
     expect(card).to_contain_text("prefill")
+    expect(card).to_contain_text("Seconds, heard before")
     expect(page.locator("#status")).to_contain_text("Answer by searchlight, rate 0.6")
     assert shaded(page) > 0
     assert page.locator("#passages button").count() > 0
@@ -158,6 +159,7 @@ def test_methods_stand_side_by_side_and_the_chosen_one_is_shown(page):
     assert 0 < some < everything
     memory = put(page, method="speech-xl", choices=CHOICES)
     expect(memory.locator("h3")).to_have_text("speech-xl, 8 to 1")
+    expect(memory).not_to_contain_text("heard before")  # it was made just now
     expect(page.locator("article h3")).to_have_text(["speech-xl, 8 to 1", "searchlight, rate 0.9", "full"])
     page.get_by_role("button", name="full", exact=True).click()
     assert shaded(page) == everything
@@ -312,7 +314,16 @@ def test_the_key_is_asked_for_and_forgotten_with_the_tab(opened, lm, tmp_path):
 @in_browser
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs FFmpeg, which reads what browsers record")
 def test_the_microphone_is_a_recording(page):
-    page.click("#record")
+    page.evaluate(
+        """() => {
+          const { mediaDevices } = navigator;
+          const lend = mediaDevices.getUserMedia.bind(mediaDevices);
+          window.lent = 0;
+          mediaDevices.getUserMedia = (wanted) => (window.lent++, lend(wanted));
+          for (const _ of [1, 2]) document.querySelector("#record").click();
+        }"""
+    )
+    assert page.evaluate("window.lent") == 1
     expect(page.locator("#record")).to_contain_text("Stop, 0:01")
     page.click("#record")
     expect(page.locator("#recording-title")).to_have_text(re.compile(r"^microphone\.(webm|m4a)$"))
