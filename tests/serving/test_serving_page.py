@@ -13,9 +13,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 PAGE = resources.files("auricle.serving") / "page"
 QUESTION = "What is decided?"
+CHOICES = "Red\nGreen"  # are answered sooner than in free words
 REMOVE = "\N{MULTIPLICATION SIGN}"
 SCRIPT = "<img src=x onerror='window.run = 1'><script>window.run = 1</script>"
 expect = sync_api.expect
+expect.set_options(timeout=30_000)
 
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
@@ -45,7 +47,7 @@ def opened(browser):
 
         contexts[-1].route("**/*", check)
         page = contexts[-1].new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda said: errors.append(said.text) if "Content Security" in said.text else None)
         page.goto(server.url)
@@ -78,6 +80,7 @@ def put(page, question=QUESTION, method=None, choices=""):
         page.select_option("#method", method)
     page.click("#ask")
     expect(answered).to_have_count(count + 1)
+    expect(page.locator("#place")).to_contain_text("similarity")
     return page.locator("article").first
 
 
@@ -121,13 +124,22 @@ def test_a_recording_is_sent_and_described(page, shared):
 def test_an_answer_is_the_servers_with_what_was_kept_shaded(page, shared):
     send(page)
     expect(page.locator("#method")).to_have_value("searchlight")
+    page.evaluate(
+        """() => {
+          window.pieces = 0;
+          new MutationObserver((all) => (window.pieces += all.some((each) => each.target.matches?.(".waiting"))))
+            .observe(document.querySelector("#answers"), { childList: true, subtree: true });
+        }"""
+    )
     card = put(page)
+    assert page.evaluate("window.pieces") > 3  # as it is written
     recording = upload(shared, wav(6)).json()["recording"]
     said = ask(shared, recording, pruner="searchlight", pruning_rate=0.6, max_tokens=256).json()
     told = said["auricle"]
     assert card.locator(".answer").text_content() == said["choices"][0]["message"]["content"]
     expect(card).to_contain_text(f"{told['tokens']['kept']} of {told['tokens']['audio']} speech tokens")
     expect(card).to_contain_text("prefill")
+    expect(card).to_contain_text("Seconds, heard before")
     expect(page.locator("#status")).to_contain_text("Answer by searchlight, rate 0.6")
     assert shaded(page) > 0
     assert page.locator("#passages button").count() > 0
@@ -138,15 +150,16 @@ def test_an_answer_is_the_servers_with_what_was_kept_shaded(page, shared):
 @in_browser
 def test_methods_stand_side_by_side_and_the_chosen_one_is_shown(page):
     send(page)
-    put(page, method="full")
+    put(page, method="full", choices=CHOICES)
     everything = shaded(page)
     page.select_option("#method", "searchlight")
     page.fill("#rate", "0.9")
-    put(page)
+    put(page, choices=CHOICES)
     some = shaded(page)
     assert 0 < some < everything
-    memory = put(page, method="speech-xl")
+    memory = put(page, method="speech-xl", choices=CHOICES)
     expect(memory.locator("h3")).to_have_text("speech-xl, 8 to 1")
+    expect(memory).not_to_contain_text("heard before")  # it was made just now
     expect(page.locator("article h3")).to_have_text(["speech-xl, 8 to 1", "searchlight, rate 0.9", "full"])
     page.get_by_role("button", name="full", exact=True).click()
     assert shaded(page) == everything
@@ -167,9 +180,9 @@ def test_choices_have_bars_and_the_likeliest_is_the_answer(page):
 @in_browser
 def test_the_keyboard_is_enough(page):
     page.locator("#choose").focus()
-    page.evaluate("document.querySelector('#file').addEventListener('click', () => (window.chosen = true))")
+    page.evaluate("document.querySelector('#file').addEventListener('click', () => (document.body.id = 'chosen'))")
     page.keyboard.press("Enter")
-    page.wait_for_function("window.chosen")
+    expect(page.locator("body")).to_have_id("chosen")
     send(page)
     page.keyboard.type(QUESTION)
     page.keyboard.press("Enter")
@@ -193,7 +206,7 @@ def test_the_keyboard_is_enough(page):
 @in_browser
 def test_a_passage_is_played_and_only_it_is_fetched(page):
     send(page)
-    put(page, method="full")
+    put(page, method="full", choices=CHOICES)
     ranges = []
     page.on("request", lambda each: ranges.append(each.headers.get("range")) if "/audio" in each.url else None)
     page.locator("#passages button").first.focus()
@@ -204,6 +217,25 @@ def test_a_passage_is_played_and_only_it_is_fetched(page):
     page.keyboard.press("Escape")
     expect(page.locator("#stop")).to_be_disabled()
     assert ranges == ["bytes=0-4095", f"bytes=44-{44 + 6 * 16000 * 2 - 1}"]
+
+
+@in_browser
+def test_sound_is_held_goes_on_and_ends(page):
+    send(page, wav(1))
+    put(page, method="full", choices=CHOICES)
+    passage = page.locator("#passages button").first
+    passage.click()
+    passage.click()  # from its start, and still marked
+    expect(passage).to_have_attribute("aria-current", "true")
+    page.click("#pause")
+    expect(page.locator("#pause")).to_have_text("Go on")
+    page.wait_for_timeout(1800)  # longer than the recording
+    expect(page.locator("#stop")).to_be_enabled()
+    expect(passage).to_have_attribute("aria-current", "true")
+    page.click("#pause")
+    expect(page.locator("#stop")).to_be_disabled()
+    expect(page.locator("#pause")).to_have_text("Pause")
+    expect(page.locator("#passages [aria-current]")).to_have_count(0)
 
 
 @in_browser
@@ -270,7 +302,7 @@ def test_the_key_is_asked_for_and_forgotten_with_the_tab(opened, lm, tmp_path):
         page.keyboard.press("Enter")
         expect(page.locator("#error")).to_be_hidden()
         send(page)
-        put(page, method="full")
+        put(page, method="full", choices=CHOICES)
         with page.expect_response(re.compile("/audio$")) as sound:
             page.click("#play-kept")
         assert sound.value.status == 206
@@ -282,7 +314,16 @@ def test_the_key_is_asked_for_and_forgotten_with_the_tab(opened, lm, tmp_path):
 @in_browser
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs FFmpeg, which reads what browsers record")
 def test_the_microphone_is_a_recording(page):
-    page.click("#record")
+    page.evaluate(
+        """() => {
+          const { mediaDevices } = navigator;
+          const lend = mediaDevices.getUserMedia.bind(mediaDevices);
+          window.lent = 0;
+          mediaDevices.getUserMedia = (wanted) => (window.lent++, lend(wanted));
+          for (const _ of [1, 2]) document.querySelector("#record").click();
+        }"""
+    )
+    assert page.evaluate("window.lent") == 1
     expect(page.locator("#record")).to_contain_text("Stop, 0:01")
     page.click("#record")
     expect(page.locator("#recording-title")).to_have_text(re.compile(r"^microphone\.(webm|m4a)$"))

@@ -126,13 +126,13 @@ function show(sent, name) {
   at("listening").hidden = at("question-form").hidden = false;
   at("waveform").setAttribute("aria-valuemax", String(Math.round(sent.duration)));
   waveform.show(sent);
-  mark();
-  move(0);
+  showCard();
   say(`${name}: ${about}.`);
 }
 
 async function microphone() {
   const [button, stop] = [at("record"), finishRecording];
+  if (button.ariaBusy) return; // the browser still asks whether it may listen
   finishRecording = null;
   try {
     if (stop) {
@@ -141,6 +141,7 @@ async function microphone() {
       button.textContent = "Record";
       return await send(await stop());
     }
+    button.ariaBusy = "true";
     finishRecording = await record();
     complain(null);
     const start = Date.now();
@@ -151,6 +152,8 @@ async function microphone() {
     say("Recording.");
   } catch (error) {
     complain(error);
+  } finally {
+    button.ariaBusy = null;
   }
 }
 
@@ -183,9 +186,9 @@ async function submit() {
   try {
     card.finish(await ask(body, (text) => card.add(text), abort.signal));
     say(`Answer by ${card.name}: ${card.answer.textContent}`);
-    if (card === selected) mark();
+    if (card === selected) showCard();
     card.similarity = await similar(hash, question);
-    if (card === selected) waveform.mark(card.spans, card.similarity);
+    if (card === selected) mark();
   } catch (error) {
     if (error.name === "AbortError") return;
     if (card.told) complain(error);
@@ -209,7 +212,7 @@ function select(card) {
   if (selected) selected.selected = false;
   selected = card;
   if (card) card.selected = true;
-  mark();
+  showCard();
 }
 
 function remove(card) {
@@ -222,11 +225,20 @@ function remove(card) {
   if (focused) (selected?.select ?? at("question")).focus();
 }
 
+function showCard() {
+  mark();
+  list();
+}
+
 /** The selected card on the waveform. */
 function mark() {
-  const spans = selected?.spans ?? [];
-  waveform.mark(spans, selected?.similarity ?? null);
-  const heard = passages(spans);
+  waveform.mark(selected?.spans ?? [], selected?.similarity ?? null);
+  move(place);
+}
+
+/** The selected card's passages. */
+function list() {
+  const heard = passages(selected?.spans ?? []);
   at("legend").hidden = at("play-kept").hidden = !heard.length;
   at("passages").replaceChildren(...heard.map((passage) => {
     const [start, end] = passage.map((time) => clock(time));
@@ -268,13 +280,13 @@ async function play(spans, button = null) {
     await done;
   } catch (error) {
     complain(error);
-  } finally {
-    button?.removeAttribute("aria-current");
   }
 }
 
 function showPlaying(is) {
-  at("stop").disabled = !is;
+  at("stop").disabled = at("pause").disabled = !is;
+  at("pause").textContent = "Pause";
+  if (!is) at("passages").querySelector("[aria-current]")?.removeAttribute("aria-current");
   if (is) requestAnimationFrame(follow);
   else waveform.playing = null;
 }
@@ -336,6 +348,7 @@ function listen() {
   };
   at("waveform").onkeydown = keyOnWaveform;
   at("play-kept").onclick = () => play(passages(selected.spans));
+  at("pause").onclick = () => (at("pause").textContent = player.pause() ? "Go on" : "Pause");
   at("stop").onclick = () => player.stop();
   addEventListener("keydown", (event) => event.key === "Escape" && player?.stop());
 }

@@ -113,13 +113,13 @@ function tokens({ tokens: { audio, kept } }) {
   );
 }
 
-function seconds({ seconds: spent }) {
+function seconds({ seconds: spent, cached }) {
   const total = STEPS.reduce((sum, step) => sum + spent[step], 0);
   const steps = STEPS.map((step) => element("li", {}, step, element("br"), spent[step].toFixed(2)));
   return element(
     "div",
     { className: "seconds" },
-    element("div", { className: "figure" }, element("span", { textContent: "Seconds" }), total.toFixed(1)),
+    element("div", { className: "figure" }, element("span", { textContent: cached ? "Seconds, heard before" : "Seconds" }), total.toFixed(1)),
     element("ul", { className: "steps" }, ...steps),
   );
 }

@@ -11,6 +11,7 @@ export class Player {
   #wav = null;
   #context = null;
   #abort = null;
+  #held = false;
   #sources = [];
   #onChange;
 
@@ -24,7 +25,7 @@ export class Player {
     return this.#abort !== null;
   }
 
-  /** Where it plays, in seconds of the recording; null in a pause or when nothing is played. */
+  /** Where it plays, in seconds of the recording; null between passages or when nothing is played. */
   get place() {
     const now = this.#context?.currentTime;
     const heard = this.#sources.find(({ at, until }) => at <= now && now < until);
@@ -56,10 +57,19 @@ export class Player {
     }
   }
 
+  /** Holds the sound, or lets it go on; says whether it is held now. */
+  pause() {
+    this.#held = this.playing && !this.#held;
+    if (this.#held) this.#context.suspend();
+    else this.#context?.resume();
+    return this.#held;
+  }
+
   stop() {
     if (!this.#abort) return;
     this.#abort.abort();
     this.#abort = null;
+    this.#held = false;
     for (const { source } of this.#sources) source.stop();
     this.#sources = [];
     this.#onChange(false);
@@ -69,6 +79,7 @@ export class Player {
     const source = new AudioBufferSourceNode(this.#context, { buffer });
     source.connect(this.#context.destination);
     source.start(at);
+    this.#sources = this.#sources.filter(({ until }) => until > this.#context.currentTime);
     this.#sources.push({ source, start, at, until: at + buffer.duration });
   }
 
