@@ -9,6 +9,8 @@ from transformers import GenerationConfig, TextStreamer
 from auricle.errors import ModelError, OptionError, QueryError, UnknownNameError
 from auricle.loading import load
 from auricle.pruning.base import Pruner
+from auricle.pruning.fastlongspeech import FastLongSpeech
+from auricle.pruning.fastv import FastV
 from auricle.pruning.speechprune import SpeechPrune
 from auricle.speech_lm import Positions
 from models import checks, tiny
@@ -377,3 +379,25 @@ def test_a_model_inside_another_is_named():
         EveryOther()(tiny_omni.full(), tiny_omni.processor()),
     ):
         pass
+
+
+def test_merged_speech_stands_where_it_was_merged_into(setting):
+    model, processor, waveform, inputs = setting
+    lm = load(model, processor)
+    tokens, query = lm.encode(waveform), lm.query(QUESTION)
+    pruner = FastLongSpeech(pruning_rate=0.5)
+    reduced = pruner.reduce(tokens, query, lm)
+    dropped = lm.prompt(tokens, query).keep(reduced.keep)
+    expected = lm.logits(reduced.prompt(lm.prompt(tokens, query)))
+    with pruner(model, processor), torch.no_grad():
+        found = model(**inputs).logits[0]
+    checks.assert_close(found, expected)
+    assert (expected - lm.logits(dropped)).abs().max() > 1e-3  # the means are read, not the tokens in their places
+
+
+def test_what_works_inside_the_llm_is_refused(setting):
+    model, processor, _, _ = setting
+    before = state(model)
+    with pytest.raises(OptionError, match="FastV drops speech inside the LLM"), FastV(0.5)(model, processor):
+        pass
+    assert state(model) == before

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from auricle.errors import ModelError, OptionError
-from auricle.models import hugging_face
+from auricle.models import likelihood
 from auricle.speech_lm import SpeechLM, SpeechPrompt
 from fakes import FakeSpeechLM, noise
 from models.checks import assert_close, check_layers
@@ -113,7 +113,7 @@ def test_likelihoods_are_the_same_however_many_are_read_together(monkeypatch, to
     texts = ["at noon", "x", "when the tide turns", "at dawn"]
     alone = torch.cat([lm.loglikelihood(prompt, [text]) for text in texts])
     batches = []
-    monkeypatch.setattr(hugging_face, "TOGETHER", together)
+    monkeypatch.setattr(likelihood, "TOGETHER", together)
     hook = lm.model.model.register_forward_pre_hook(
         lambda _module, _args, named: batches.append(len(named["inputs_embeds"])), with_kwargs=True
     )

@@ -30,6 +30,7 @@ from fakes import noise
 from models import tiny_mini
 
 QUESTION = "What is decided?"
+ROOT = Path(__file__).parents[2]
 KEY = "a key of the tests"
 
 
@@ -142,6 +143,6 @@ def error(response: httpx.Response) -> tuple[int, str | None]:
     assert said.keys() == {"message", "type", "param", "code"}
     assert isinstance(said["message"], str)
     assert said["message"]
-    for secret in ("Traceback", "/tmp", "/work", "site-packages", ".py"):
+    for secret in ("Traceback", "/tmp", "/srv", str(ROOT), "site-packages", ".py"):
         assert secret not in response.text
     return response.status_code, said["code"]

@@ -100,7 +100,7 @@ def test_what_is_served_after_kills_in_the_middle_of_uploads_is_whole(lm, tmp_pa
 @pytest.mark.parametrize(
     ("failure", "expected"),
     [
-        (RuntimeError("in /work/secret"), (500, "internal_error")),
+        (RuntimeError("in /srv/secret"), (500, "internal_error")),
         (MemoryError(), (503, "out_of_memory")),
         (RecursionError(), (500, "internal_error")),
     ],

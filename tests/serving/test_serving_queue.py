@@ -123,7 +123,7 @@ def test_a_request_that_fails_harms_no_other(server, lm, monkeypatch, stream, ca
     monkeypatch.setattr(lm, "prompt", lambda *_: 1 / 0)
     assert error(ask(server, wav(1), model="tiny-llama", stream=stream)) == (500, "internal_error")
     assert "ZeroDivisionError" in caplog.text
-    monkeypatch.setattr(lm, "prompt", lambda *_: (_ for _ in ()).throw(ModelError("at /work/secret")))
+    monkeypatch.setattr(lm, "prompt", lambda *_: (_ for _ in ()).throw(ModelError("at /srv/secret")))
     assert error(ask(server, wav(1), model="tiny-llama", stream=stream)) == (500, "model_error")
     monkeypatch.setattr(lm, "prompt", lambda *_: (_ for _ in ()).throw(MemoryError))
     assert error(ask(server, wav(1), model="tiny-llama", stream=stream)) == (503, "out_of_memory")

@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, ClassVar, final
 
@@ -18,28 +17,10 @@ from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform, prepare, window
 from auricle.errors import ContextLengthError, ModelError
 from auricle.fingerprint import fingerprint
 from auricle.models.layers import dropping, inside
+from auricle.models.likelihood import Prefill, loglikelihoods
 from auricle.models.template import Template
 from auricle.questions import check_choices, check_question, list_choices
 from auricle.speech_lm import QK, AudioTokens, Inside, Query, SpeechLM, SpeechPrompt
-
-TOGETHER = 4096  # tokens of prompts that are held at a time to read several continuations together
-
-
-@dataclass(frozen=True)
-class Prefill:
-    """What the LLM holds after reading a prompt.
-
-    Attributes:
-        logits: of the token that follows the prompt.
-        cache: key/value pairs of every layer.
-        length: number of tokens read.
-        next_position: position of the token that follows.
-    """
-
-    logits: Float[Tensor, "vocab"]
-    cache: DynamicCache
-    length: int
-    next_position: int
 
 
 class HuggingFaceSpeechLM(SpeechLM):
@@ -192,9 +173,7 @@ class HuggingFaceSpeechLM(SpeechLM):
             read = self._prefill(prompt)
             if on_prefill:
                 on_prefill()
-            most = max(1, TOGETHER // (len(prompt) + 1))
-            parts = [encoded[first : first + most] for first in range(0, len(encoded), most)]
-            return torch.cat([self._continue(read, part) for part in parts]).cpu()
+            return loglikelihoods(read, encoded, self._step).cpu()
 
     @override
     @final
@@ -262,27 +241,16 @@ class HuggingFaceSpeechLM(SpeechLM):
         )
         return Prefill(out.logits[0, -1], cache, len(prompt), int(positions[0, -1]) + 1)
 
-    def _continue(self, read: Prefill, encoded: Sequence[Int[Tensor, "_"]]) -> Float[Tensor, "continuations"]:
-        """Log-probabilities of continuations that are read together; what was read of the prompt stays as it is."""
-        ids = nn.utils.rnn.pad_sequence(list(encoded), batch_first=True)
-        logits = read.logits.expand(len(ids), 1, -1)
-        if ids.shape[1] > 1:
-            first = read.next_position
-            positions = torch.arange(first, first + ids.shape[1] - 1, device=self.device)
-            cache = read.cache if len(ids) == 1 else _repeated(read.cache, len(ids))
-            out = self.model(
-                inputs_embeds=self._embedding(ids[:, :-1]),
-                position_ids=self.axes(positions.expand(len(ids), -1)),
-                past_key_values=cache,
-                use_cache=True,
-            )
-            logits = torch.cat([logits, out.logits.to(logits.device)], 1)
-            if cache is read.cache:
-                cache.crop(1 - ids.shape[1])
-        ids = ids.to(logits.device)
-        found = logits.float().log_softmax(-1).gather(2, ids[..., None])[..., 0]
-        lengths = torch.tensor([len(each) for each in encoded], device=ids.device)
-        return (found * (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None])).sum(1)
+    def _step(
+        self, ids: Int[Tensor, "rows tokens"], positions: Int[Tensor, "rows tokens"], cache: DynamicCache
+    ) -> Float[Tensor, "rows tokens vocab"]:
+        """Logits after text that follows what the cache holds, which then holds the text, too."""
+        embeds = self._embedding(ids)
+        out = self.model(
+            inputs_embeds=embeds, position_ids=self.axes(positions), past_key_values=cache, use_cache=True
+        )
+        logits: Tensor = out.logits
+        return logits
 
     def _positions(self, prompt: SpeechPrompt) -> Int[Tensor, "1 tokens"]:
         if prompt.position_ids is not None:
@@ -377,15 +345,6 @@ class HuggingFaceSpeechLM(SpeechLM):
     def _embedding(self) -> nn.Embedding:
         embedding: nn.Embedding = self.model.get_input_embeddings()
         return embedding
-
-
-def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
-    """A cache whose every row holds the only one's pairs, which it leaves alone."""
-    wide = DynamicCache()
-    layers: Any = cache.layers
-    for number, layer in enumerate(layers):
-        wide.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), number)
-    return wide
 
 
 class _Notice(LogitsProcessor):

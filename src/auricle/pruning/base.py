@@ -8,8 +8,10 @@ from typing import Any, final
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from typing_extensions import override
 
 from auricle.errors import ModelError, OptionError
+from auricle.pruning.budget import check_rate, kept
 from auricle.speech_lm import AudioTokens, Positions, Query, SpeechLM, SpeechPrompt
 
 
@@ -93,6 +95,38 @@ class Pruner(ABC):
         from auricle.integration import Pruned
 
         return Pruned(self, model, processor, question)
+
+
+@dataclass(frozen=True)
+class Rated(Pruner):
+    """A method that leaves as many tokens as a rate says. Every implementation is a frozen dataclass.
+
+    Attributes:
+        pruning_rate: fraction to remove of the tokens of 30 s, 0 to 1; how many stay `auricle.pruning.budget` says.
+    """
+
+    pruning_rate: float = 0.6
+
+    def __post_init__(self) -> None:
+        """Checks the rate; methods with more options check these besides.
+
+        Raises:
+            OptionError: it is outside 0..1.
+        """
+        check_rate(self.pruning_rate)
+
+    @abstractmethod
+    def choose(self, tokens: AudioTokens, count: int, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
+        """As `keep`; exactly `count` of them, at least one and fewer than there are."""
+
+    @final
+    @override
+    @torch.no_grad()
+    def keep(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
+        count = kept(len(tokens), lm.tokens_per_second, self.pruning_rate)
+        if count in (0, len(tokens)):
+            return torch.arange(count)
+        return self.choose(tokens, count, query, lm)
 
 
 def check_finite(tokens: AudioTokens, lm: SpeechLM) -> None:

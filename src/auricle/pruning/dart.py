@@ -8,15 +8,14 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 from typing_extensions import override
 
-from auricle.pruning.base import Pruner, check_finite
-from auricle.pruning.budget import check_rate, kept
+from auricle.pruning.base import Rated, check_finite
 from auricle.speech_lm import AudioTokens, Query, SpeechLM
 
 PIVOTS = 4  # of speech, and of the text behind it
 
 
 @dataclass(frozen=True)
-class DART(Pruner):
+class DART(Rated):
     """Drops, inside the LLM, what repeats a few speech and text tokens.
 
     "Stop Looking for Important Tokens in Multimodal Language Models: Duplication Matters More" (Wen et al. 2025,
@@ -34,23 +33,10 @@ class DART(Pruner):
         layer: the decoder layer before which tokens are dropped, from 1 on.
     """
 
-    pruning_rate: float = 0.6
     layer: int = 2
 
-    def __post_init__(self) -> None:
-        """Checks the rate.
-
-        Raises:
-            OptionError: it is outside 0..1.
-        """
-        check_rate(self.pruning_rate)
-
     @override
-    @torch.no_grad()
-    def keep(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
-        count = kept(len(tokens), lm.tokens_per_second, self.pruning_rate)
-        if count in (0, len(tokens)):
-            return torch.arange(count)
+    def choose(self, tokens: AudioTokens, count: int, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
         check_finite(tokens, lm)
         prompt = lm.prompt(tokens, query)
         seen = lm.inside(prompt, self.layer)

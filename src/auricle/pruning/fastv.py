@@ -2,19 +2,17 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 from typing_extensions import override
 
 from auricle.pruning.attention import select_attended
-from auricle.pruning.base import Pruner, check_finite
-from auricle.pruning.budget import check_rate, kept
+from auricle.pruning.base import Rated, check_finite
 from auricle.speech_lm import AudioTokens, Query, SpeechLM
 
 
 @dataclass(frozen=True)
-class FastV(Pruner):
+class FastV(Rated):
     """Drops, inside the LLM, what the last token of the prompt hardly attends to.
 
     "An Image is Worth 1/2 Tokens After Layer 2" (Chen et al. 2024, arXiv 2403.06764), section 4. All speech is read
@@ -31,23 +29,10 @@ class FastV(Pruner):
             no say, since in the first layer the last token knows nothing but itself.
     """
 
-    pruning_rate: float = 0.6
     layer: int = 2
 
-    def __post_init__(self) -> None:
-        """Checks the rate.
-
-        Raises:
-            OptionError: it is outside 0..1.
-        """
-        check_rate(self.pruning_rate)
-
     @override
-    @torch.no_grad()
-    def keep(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
-        count = kept(len(tokens), lm.tokens_per_second, self.pruning_rate)
-        if count in (0, len(tokens)):
-            return torch.arange(count)
+    def choose(self, tokens: AudioTokens, count: int, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
         check_finite(tokens, lm)
         prompt = lm.prompt(tokens, query)
         attended = lm.inside(prompt, self.layer).attention.mean(0)[prompt.audio]

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
-from auricle.pruning.base import Pruner, Reduced, check_finite
-from auricle.pruning.budget import check_rate, kept
+from auricle.pruning.base import Rated, Reduced, check_finite
+from auricle.pruning.budget import kept
 from auricle.speech_lm import AudioTokens, Query, SpeechLM
 
 
@@ -45,22 +45,8 @@ class Merge:
 
 
 @dataclass(frozen=True)
-class Merger(Pruner):
-    """A method that merges. Every implementation is a frozen dataclass.
-
-    Attributes:
-        pruning_rate: fraction to remove of the tokens of 30 s, 0 to 1; as many are left as `SpeechPrune` keeps.
-    """
-
-    pruning_rate: float = 0.6
-
-    def __post_init__(self) -> None:
-        """Checks the rate.
-
-        Raises:
-            OptionError: it is outside 0..1.
-        """
-        check_rate(self.pruning_rate)
+class Merger(Rated):
+    """A method that merges. Every implementation is a frozen dataclass."""
 
     @abstractmethod
     def merge(self, tokens: AudioTokens, count: int, lm: SpeechLM) -> Merge:
@@ -68,8 +54,9 @@ class Merger(Pruner):
 
     @final
     @override
-    def keep(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
-        return self.reduce(tokens, query, lm).keep
+    def choose(self, tokens: AudioTokens, count: int, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
+        check_finite(tokens, lm)
+        return self.merge(tokens, count, lm).keep
 
     @final
     @override

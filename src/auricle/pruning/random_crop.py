@@ -7,14 +7,13 @@ from jaxtyping import Int
 from torch import Tensor
 from typing_extensions import override
 
-from auricle.pruning.base import Pruner
-from auricle.pruning.budget import check_rate, kept
+from auricle.pruning.base import Rated
 from auricle.pruning.random_pieces import generator
 from auricle.speech_lm import AudioTokens, Query, SpeechLM
 
 
 @dataclass(frozen=True)
-class RandomCrop(Pruner):
+class RandomCrop(Rated):
     """Keeps one contiguous piece of the recording, every start with equal chance.
 
     Random Audio Cropping (RAC) of the SpeechPrune paper, section 1.6.
@@ -24,20 +23,10 @@ class RandomCrop(Pruner):
         seed: of the draw (see `auricle.pruning.random_pieces.generator`).
     """
 
-    pruning_rate: float = 0.6
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        """Checks the rate.
-
-        Raises:
-            OptionError: it is outside 0..1.
-        """
-        check_rate(self.pruning_rate)
-
     @override
-    def keep(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
-        count = kept(len(tokens), lm.tokens_per_second, self.pruning_rate)
+    def choose(self, tokens: AudioTokens, count: int, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
         starts = len(tokens) - count + 1
         start = int(torch.randint(starts, (), generator=generator(self.seed, tokens, query)))
         return torch.arange(start, start + count)

@@ -8,13 +8,12 @@ from jaxtyping import Int
 from torch import Tensor
 from typing_extensions import override
 
-from auricle.pruning.base import Pruner
-from auricle.pruning.budget import check_rate, kept
+from auricle.pruning.base import Rated
 from auricle.speech_lm import AudioTokens, Query, SpeechLM
 
 
 @dataclass(frozen=True)
-class RandomPieces(Pruner):
+class RandomPieces(Rated):
     """Keeps tokens drawn at random from the whole recording, every set of them with equal chance.
 
     Random Audio Pruning (RAP) of the SpeechPrune paper, section 1.6. The paper says neither how long its random
@@ -25,20 +24,10 @@ class RandomPieces(Pruner):
         seed: of the draw (see `generator`).
     """
 
-    pruning_rate: float = 0.6
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        """Checks the rate.
-
-        Raises:
-            OptionError: it is outside 0..1.
-        """
-        check_rate(self.pruning_rate)
-
     @override
-    def keep(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
-        count = kept(len(tokens), lm.tokens_per_second, self.pruning_rate)
+    def choose(self, tokens: AudioTokens, count: int, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
         drawn = torch.randperm(len(tokens), generator=generator(self.seed, tokens, query))
         chosen: Tensor = drawn[:count].sort().values
         return chosen

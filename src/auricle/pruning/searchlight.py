@@ -10,8 +10,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from typing_extensions import override
 
 from auricle.errors import OptionError, QueryError
-from auricle.pruning.base import Pruner, check_finite
-from auricle.pruning.budget import check_rate, kept
+from auricle.pruning.base import Rated, check_finite
 from auricle.speech_lm import AudioTokens, Positions, Query, SpeechLM
 
 Silence = Literal["skip", "keep"]
@@ -20,7 +19,7 @@ _ROWS = 4096  # speech tokens that are turned into float32 at a time
 
 
 @dataclass(frozen=True)
-class Searchlight(Pruner):
+class Searchlight(Rated):
     """Training-free pruning by late interaction in windows; this project's own method.
 
     Each token of the question, and of its choices, is looked for in a window around each moment of the recording:
@@ -38,20 +37,20 @@ class Searchlight(Pruner):
         positions: whether the LLM sees the kept tokens at consecutive positions ("renumber") or where they were.
     """
 
-    pruning_rate: float = 0.6
     window: float = 6.0
     threshold: float = 0.6
     choices: bool = True
     silence: Silence = "skip"
     positions: Positions = "renumber"
 
+    @override
     def __post_init__(self) -> None:
         """Checks every option.
 
         Raises:
             OptionError: an option has a value outside its range.
         """
-        check_rate(self.pruning_rate)
+        super().__post_init__()
         if not self.window > 0:
             raise OptionError(f"window is {self.window}; expected seconds above 0.")
         if not -1 <= self.threshold < 1:
@@ -64,11 +63,7 @@ class Searchlight(Pruner):
                 raise OptionError(f"The option {name} is '{value}'; expected one of: {', '.join(values)}.")
 
     @override
-    @torch.no_grad()
-    def keep(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
-        count = kept(len(tokens), lm.tokens_per_second, self.pruning_rate)
-        if count in (0, len(tokens)):
-            return torch.arange(count)
+    def choose(self, tokens: AudioTokens, count: int, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
         check_finite(tokens, lm)
         texts = [query.embeds, *(lm.query(each).embeds for each in query.choices if self.choices)]
         half = max(1, round(self.window * lm.tokens_per_second / 2))

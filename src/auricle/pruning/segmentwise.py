@@ -7,8 +7,8 @@ from jaxtyping import Int
 from torch import Tensor
 from typing_extensions import override
 
-from auricle.pruning.base import Pruner, check_finite
-from auricle.pruning.budget import check_rate, kept, window_tokens
+from auricle.pruning.base import Rated, check_finite
+from auricle.pruning.budget import window_tokens
 from auricle.pruning.received import evenly, received
 from auricle.speech_lm import AudioTokens, Query, SpeechLM
 
@@ -16,7 +16,7 @@ SEGMENTS = 10  # of 30 s
 
 
 @dataclass(frozen=True)
-class Segmentwise(Pruner):
+class Segmentwise(Rated):
     """Top-k in every time segment.
 
     "Segmentwise Pruning in Audio-Language Models" (Gibier et al. 2025, arXiv 2511.14293). A window of 30 s has ten
@@ -30,22 +30,8 @@ class Segmentwise(Pruner):
         pruning_rate: fraction to remove of the tokens of 30 s, 0 to 1; as many stay as with `SpeechPrune`.
     """
 
-    pruning_rate: float = 0.6
-
-    def __post_init__(self) -> None:
-        """Checks the rate.
-
-        Raises:
-            OptionError: it is outside 0..1.
-        """
-        check_rate(self.pruning_rate)
-
     @override
-    @torch.no_grad()
-    def keep(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
-        count = kept(len(tokens), lm.tokens_per_second, self.pruning_rate)
-        if count in (0, len(tokens)):
-            return torch.arange(count)
+    def choose(self, tokens: AudioTokens, count: int, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
         check_finite(tokens, lm)
         scores = received(tokens.embeds, lm.first_layer_qk(), window_tokens(lm.tokens_per_second))
         at, window = torch.arange(len(scores)), window_tokens(lm.tokens_per_second)

@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
 from auricle.errors import OptionError
 from auricle.pruning.attention import binarized_attention, select_attended
-from auricle.pruning.base import Pruner, check_finite
-from auricle.pruning.budget import check_rate, kept, window_tokens
+from auricle.pruning.base import Rated, check_finite
+from auricle.pruning.budget import window_tokens
 from auricle.pruning.similarity import FramePool, relevance, select_similar
 from auricle.speech_lm import AudioTokens, Positions, Query, SpeechLM
 
@@ -20,7 +19,7 @@ QueryPart = Literal["question", "question+choices"]
 
 
 @dataclass(frozen=True)
-class SpeechPrune(Pruner):
+class SpeechPrune(Rated):
     """Training-free pruning by speech-text similarity and binarized first-layer attention.
 
     "SpeechPrune: Context-aware Token Pruning for Speech Information Retrieval", section 1.5. The first phase keeps
@@ -41,19 +40,19 @@ class SpeechPrune(Pruner):
         query: the text that speech is compared to; "question+choices" adds the choices, where there are any.
     """
 
-    pruning_rate: float = 0.6
     phase: Phase = "both"
     frame_pool: FramePool = "sum"
     positions: Positions = "renumber"
     query: QueryPart = "question"
 
+    @override
     def __post_init__(self) -> None:
         """Checks every option.
 
         Raises:
             OptionError: an option has a value outside its range.
         """
-        check_rate(self.pruning_rate)
+        super().__post_init__()
         _check_one_of("phase", self.phase, get_args(Phase))
         _check_one_of("frame_pool", self.frame_pool, get_args(FramePool))
         _check_one_of("positions", self.positions, get_args(Positions))
@@ -65,12 +64,8 @@ class SpeechPrune(Pruner):
         return cls(pruning_rate, phase="both", frame_pool="sum", positions="renumber", query="question")
 
     @override
-    @torch.no_grad()
-    def keep(self, tokens: AudioTokens, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
+    def choose(self, tokens: AudioTokens, count: int, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
         rate = lm.tokens_per_second
-        count = kept(len(tokens), rate, self.pruning_rate)
-        if count in (0, len(tokens)):
-            return torch.arange(count)
         check_finite(tokens, lm)
         if self.phase == "attention":
             return select_attended(_attention(tokens.embeds, lm), count)
