@@ -20,6 +20,7 @@ from auricle.summarization.sst import new_sst
 from auricle.summarization.summarizer import Summarization, Summarizer
 from fakes import FakeSpeechLM, noise
 from models import tiny_mini
+from tiny_llama import TinyLlama
 
 RUN = Run("fake", "noises", "", "loglikelihood")
 
@@ -129,6 +130,23 @@ def test_the_scores_are_those_of_auricle_ask(tmp_path):
         scores = torch.tensor(found.loglikelihoods) - torch.tensor(found.prior)
         torch.testing.assert_close(scores, torch.tensor(list(given.scores.values())))
         assert "ABCD"[score(found).choice] == given.choice
+
+
+def test_what_is_merged_or_dropped_inside_or_left_where_it_was_is_read_so(tmp_path):
+    from auricle.asking import answer
+
+    lm = TinyLlama()
+    names = ("a-tome", "fastv:layer=1", "speechprune:positions=original", "speechprune")
+    plan = Plan(methods(names, [0.8]))
+    records = {each.method: each for each in asked(tmp_path, lm, plan, Noises(1))}
+    (sample,) = Noises(1).samples()
+    recording, query = encode(lm, sample.load(), SAMPLE_RATE), lm.query(sample.question, sample.choices)
+    for method in plan.methods:
+        given = answer(lm, recording, query, method.pruner, prior=False)
+        found = records[method.name]
+        assert found.loglikelihoods == pytest.approx(list(given.scores.values()), abs=1e-3)
+        assert found.kept_tokens == given.tokens.kept == 75
+    assert len({each.loglikelihoods for each in records.values()}) == 4
 
 
 def test_each_recording_is_encoded_once_and_only_if_it_is_needed(tmp_path, monkeypatch):

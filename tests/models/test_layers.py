@@ -86,10 +86,13 @@ def test_looking_inside() -> None:
     lm = TinyLlama()
     prompt = asked(lm)
     check_layers(lm, QUESTION, noise(2.0))
+    eager = TinyLlama(attn_implementation="eager")
     with torch.inference_mode():
-        states = lm.model.model(inputs_embeds=prompt.embeds, output_hidden_states=True).hidden_states
+        out = eager.model.model(inputs_embeds=prompt.embeds, output_hidden_states=True, output_attentions=True)
     for layers in (1, 2):
-        assert_close(lm.inside(prompt, layers).states, states[layers][0])
+        seen = lm.inside(prompt, layers)
+        assert_close(seen.states, out.hidden_states[layers][0])
+        assert_close(seen.attention, out.attentions[layers - 1][0, :, -1], atol=1e-5)
 
 
 @pytest.mark.parametrize("layers", [0, 3, -1])

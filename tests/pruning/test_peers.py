@@ -269,6 +269,14 @@ def test_a_repetition_adds_no_volume_and_ties_go_to_the_earlier() -> None:
     assert diverse(units, torch.tensor([1.0, 2, 2, 1, 1, 1]), 3).tolist() == [1, 2, 4]
 
 
+def test_where_nothing_adds_volume_the_most_relevant_follow() -> None:
+    units = torch.eye(3)[[0, 0, 0, 1, 1, 1, 2, 2, 2]]
+    relevance = torch.tensor([0.9, 0.8, 0.1, 0.3, 0.7, 0.2, 0.05, 0.04, 0.6])
+    assert diverse(units, relevance, 3).tolist() == [0, 4, 8]  # the best of each direction
+    assert diverse(units, relevance, 5).tolist() == [0, 1, 3, 4, 8]
+    assert diverse(units, relevance, 8).tolist() == [0, 1, 2, 3, 4, 5, 6, 8]
+
+
 def test_more_than_there_are_axes_are_chosen_once_each() -> None:
     units = torch.nn.functional.normalize(randn(9, 3), dim=1)
     assert diverse(units, torch.ones(9), 9).tolist() == list(range(9))
