@@ -4,13 +4,14 @@ A Speech LLM's contract has no encoder attention. What stands in for it is that 
 speech tokens of one window of 30 s, with neither positions nor a causal mask, as an encoder attends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from auricle.pruning.merging import Merge
 from auricle.speech_lm import QK
 
 _EPSILON = 1e-6
@@ -44,6 +45,25 @@ def evenly(sizes: Sequence[int], count: int) -> list[int]:
     total, ends = sum(sizes), accumulate(sizes, initial=0)
     given = [end * count // total for end in ends]
     return [after - before for before, after in pairwise(given)]
+
+
+def in_windows(
+    S: Float[Tensor, "audio dim"], window: int, count: int, merge: Callable[[Tensor, int], Merge]
+) -> Merge:
+    """What is merged window by window, each with its share of the count.
+
+    Args:
+        S: speech tokens.
+        window: tokens of 30 s.
+        count: how many are left of all.
+        merge: of a window's tokens, so that so many are left of them, perhaps none.
+    """
+    parts = torch.split(S, window)
+    merged = [
+        merge(part, most) for part, most in zip(parts, evenly([len(part) for part in parts], count), strict=True)
+    ]
+    moved = [torch.where(each.into < 0, -1, each.into + at * window) for at, each in enumerate(merged)]
+    return Merge(torch.cat(moved), torch.cat([each.weights for each in merged]))
 
 
 def keys(S: Float[Tensor, "audio dim"], qk: QK) -> Float[Tensor, "audio k_dim"]:

@@ -11,7 +11,7 @@ from auricle.errors import OptionError
 from auricle.pruning.budget import window_tokens
 from auricle.pruning.merging import Merge, Merger
 from auricle.pruning.neighbours import at_first, directions
-from auricle.pruning.received import attention, evenly
+from auricle.pruning.received import attention, in_windows
 from auricle.speech_lm import AudioTokens, SpeechLM
 
 _SMALLEST = 1e-20  # weight, so that every run has a mean
@@ -51,16 +51,11 @@ class SAMAP(Merger):
     @override
     def merge(self, tokens: AudioTokens, count: int, lm: SpeechLM) -> Merge:
         qk = lm.first_layer_qk()
-        window = window_tokens(lm.tokens_per_second)
-        parts = torch.split(tokens.embeds, window)
-        counts = evenly([len(part) for part in parts], count)
-        into, weights = [], []
-        for number, (part, most) in enumerate(zip(parts, counts, strict=True)):
-            attended = attention(part, qk).cpu()
-            found = self._window(part.cpu(), attended, most)
-            into.append(torch.where(found.into < 0, found.into, found.into + number * window))
-            weights.append(found.weights)
-        return Merge(torch.cat(into), torch.cat(weights))
+
+        def window(S: Float[Tensor, "audio dim"], most: int) -> Merge:
+            return self._window(S.cpu(), attention(S, qk).cpu(), most)
+
+        return in_windows(tokens.embeds, window_tokens(lm.tokens_per_second), count, window)
 
     def _window(
         self, S: Float[Tensor, "audio dim"], attended: Float[Tensor, "heads audio audio"], count: int

@@ -10,7 +10,7 @@ from typing_extensions import override
 from auricle.pruning.budget import window_tokens
 from auricle.pruning.merging import Merge, Merger
 from auricle.pruning.neighbours import directions
-from auricle.pruning.received import attention, evenly, keys
+from auricle.pruning.received import attention, in_windows, keys
 from auricle.speech_lm import AudioTokens, SpeechLM
 
 CONTEXTUAL = 10 / 64  # of what is left; the authors' 54 dominant and 10 contextual tokens
@@ -34,16 +34,13 @@ class VisionZip(Merger):
     @override
     def merge(self, tokens: AudioTokens, count: int, lm: SpeechLM) -> Merge:
         qk = lm.first_layer_qk()
-        window = window_tokens(lm.tokens_per_second)
-        parts = torch.split(tokens.embeds, window)
-        counts = evenly([len(part) for part in parts], count)
-        into = []
-        for number, (part, most) in enumerate(zip(parts, counts, strict=True)):
-            scores = attention(part, qk).mean((0, 1)).cpu()
-            mean = keys(part, qk).unflatten(1, (qk.kv_heads, -1)).mean(1)
-            found = zipped(scores, directions(mean).cpu(), most)
-            into.append(torch.where(found < 0, found, found + number * window))
-        return Merge(torch.cat(into), torch.ones(len(tokens)))
+
+        def window(S: Float[Tensor, "audio dim"], most: int) -> Merge:
+            mean = keys(S, qk).unflatten(1, (qk.kv_heads, -1)).mean(1)
+            into = zipped(attention(S, qk).mean((0, 1)).cpu(), directions(mean).cpu(), most)
+            return Merge(into, torch.ones(len(S)))
+
+        return in_windows(tokens.embeds, window_tokens(lm.tokens_per_second), count, window)
 
 
 def zipped(
