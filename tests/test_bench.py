@@ -12,6 +12,7 @@ import torch
 import auricle
 from auricle.audio import SAMPLE_RATE
 from auricle.benchmarks.jsonl import Jsonl
+from auricle.errors import DataError
 from auricle.models.mini.adapter import AuricleMini
 from auricle.summarization.sst import new_sst, save_sst
 from auricle.summarization.summarizer import Summarization
@@ -258,13 +259,14 @@ def test_searchlight_with_all_parts_is_the_product(monkeypatch, tmp_path, capsys
     assert len(table) == 2 + len(whole)
 
 
-@pytest.mark.parametrize("kind", ["gist", "vague", "noise"])
+@pytest.mark.parametrize("kind", ["gist", "vague", "noise", "paraphrase"])
 def test_hard_questions_are_a_set_that_can_be_asked(monkeypatch, tmp_path, kind):
     hard = module("hard_questions")
     data = write_spiral(tmp_path / "set", 5, seconds=4.0)
     plain = list(hard.Spiral(data).samples())
     topics = {each.id: f"topic {number}" for number, each in enumerate(plain)}
     monkeypatch.setattr(hard, "topic", lambda sample: topics[sample.id])
+    monkeypatch.setattr(hard, "paraphrases", lambda: {plain[0].question: "How is the hut painted?"})
     out = tmp_path / "out"
     monkeypatch.setattr("sys.argv", ["hard_questions.py", str(data), kind, "-o", str(out), "--samples", "3"])
     hard.main()
@@ -279,8 +281,28 @@ def test_hard_questions_are_a_set_that_can_be_asked(monkeypatch, tmp_path, kind)
             assert len(set(each.choices)) == 4
             assert each.evidence == ()
         else:
-            assert each.question == (hard.VAGUE if kind == "vague" else own.question)
+            asked = {"vague": hard.VAGUE, "noise": own.question, "paraphrase": "How is the hut painted?"}
+            assert each.question == asked[kind]
             assert (each.choices, each.correct, each.evidence) == (own.choices, own.correct, own.evidence)
+
+
+def test_a_paraphrase_is_of_its_question_alone(monkeypatch, tmp_path):
+    hard = module("hard_questions")
+    authored = {each.id: each.test.question for each in hard.read_samples(hard.SIR / "authored.jsonl")}
+    paraphrased = hard.paraphrases()
+    assert set(paraphrased) == set(authored.values())
+    own = next(hard.Spiral(write_spiral(tmp_path / "set", 1, seconds=4.0)).samples())
+    known = replace(own, id="lecture_107", question=authored["lecture_107"])
+    assert hard.question("paraphrase", known, paraphrased) == (
+        "Who discovered the largest piece of the Brannoch meteorite?"
+    )
+    with pytest.raises(DataError, match=r"'lecture_107', asked 'Which color.*authored.jsonl"):
+        hard.question("paraphrase", replace(own, id="lecture_107"), paraphrased)
+    out = tmp_path / "out"
+    monkeypatch.setattr("sys.argv", ["hard_questions.py", str(tmp_path / "set"), "paraphrase", "-o", str(out)])
+    with pytest.raises(DataError, match=r"'set_0'.*has no paraphrase"):
+        hard.main()
+    assert not out.exists()
 
 
 def test_noise_is_as_far_under_the_speech_as_was_asked():

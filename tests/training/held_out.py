@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SIR = [ROOT / f"data/sir/{name}.jsonl" for name in ("authored", "validation", "test")]
+SIR = [ROOT / f"data/sir/{name}.jsonl" for name in ("authored", "paraphrased", "validation", "test")]
 PATHS = [*SIR, ROOT.parent / "shared/data/spiral/dev.jsonl"]
 
 
@@ -18,6 +18,6 @@ def held_out_grams(path: Path) -> set[tuple[str, ...]]:
     found: set[tuple[str, ...]] = set()
     for line in path.read_text().splitlines():
         sample = json.loads(line)
-        found |= grams(" ".join(sentence for turn in sample["transcript"] for sentence in turn["text"]))
-        found |= grams(sample["test_question"]["question"])
+        found |= grams(" ".join(sentence for turn in sample.get("transcript", ()) for sentence in turn["text"]))
+        found |= grams(sample.get("test_question", sample)["question"])
     return found
