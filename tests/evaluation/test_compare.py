@@ -1,13 +1,14 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from auricle import loading, registry
 from auricle.errors import DataError
-from auricle.evaluation.compare import pareto, points, section, write
-from auricle.evaluation.log import Log, Run, read
+from auricle.evaluation.compare import as_rows, comparisons, pareto, section, write
+from auricle.evaluation.log import Log, Run
 from auricle.evaluation.report import result
-from evaluation.records import record
+from evaluation.records import record, said
 from sets import write_spiral
 from tiny_llama import TinyLlama
 
@@ -36,7 +37,8 @@ def folder(tmp_path):
 
 
 def test_who_is_worth_it(folder):
-    found = {point.method: point for point in points(tuple(read(folder)))}
+    (compared,) = comparisons(result(folder))
+    found = {point.method: point for point in compared.points}
     assert "text-free" not in found
     assert list(found) == ["full", "a 0.6", "b 0.6", "b 0.8", "a 0.8", "c 0.9", "d 0.9"]
     # `full` is beaten by what is as right with fewer tokens; equals beat neither one another.
@@ -44,7 +46,7 @@ def test_who_is_worth_it(folder):
     assert found["b 0.8"].tokens == 20
     assert found["b 0.8"].kept == pytest.approx(0.2)
     assert found["b 0.8"].recall.value == pytest.approx(0.2)
-    assert found["b 0.8"].accuracy.value == pytest.approx(0.8)
+    assert found["b 0.8"].score.value == pytest.approx(0.8)
     assert found["b 0.8"].prune_seconds == pytest.approx(0.0095)
     assert found["b 0.8"].answer_seconds == pytest.approx(0.2 + 9.5)
 
@@ -60,8 +62,8 @@ def test_a_page_and_a_table(folder, tmp_path):
 
 
 def test_the_plot_has_a_line_a_method_and_the_front(folder):
-    found = points(tuple(read(folder)))
-    (axes,) = pareto(found, 0.25).axes
+    (compared,) = comparisons(result(folder))
+    (axes,) = pareto(compared).axes
     labels = axes.get_legend_handles_labels()[1]
     assert set(labels) == {"full", "a", "b", "c", "d", "chance"}
     front = axes.lines[-1]
@@ -93,3 +95,44 @@ def test_the_command(run, tmp_path, monkeypatch):
     found = {point["method"]: point for point in json.loads(text)["points"]}
     assert found["fastv:layer=1 0.5"]["tokens"] == found["searchlight:choices=false 0.5"]["tokens"] == 188
     assert "visionzip 0.8" in found  # what the log holds stays in the comparison
+
+
+def spoken(sample, method, text, kept, **fields):
+    """Of LongSpeech's transcripts, whose figure is better where it is lower."""
+    base = said(text, order=(), sample=sample, method=method, audio_tokens=100, kept_tokens=kept, **fields)
+    return replace(base, choices=(), correct=-1, task="ASR", reference="red green blue grey")
+
+
+def test_tasks_are_compared_one_by_one_and_errors_are_better_where_fewer(tmp_path):
+    with Log(tmp_path, Run("fake", "longspeech", "somewhere", "generate")) as log:
+        for i in range(4):
+            log.write(spoken(f"s{i}", "full", "red green blue grey", 100))
+            log.write(spoken(f"s{i}", "a 0.5", "red green blue", 50, pruning_rate=0.5))
+            log.write(spoken(f"s{i}", "b 0.5", "red", 50, pruning_rate=0.5))
+            log.write(spoken(f"s{i}", "c 0.5", "", 50, pruning_rate=0.5, error="It is too long."))
+    (compared,) = comparisons(result(tmp_path))
+    assert (compared.task, compared.figure, compared.higher) == ("ASR", "WER", False)
+    found = {point.method: point for point in compared.points}
+    assert found["a 0.5"].score.value == pytest.approx(25.0)
+    assert list(found) == ["full", "a 0.5", "b 0.5"]
+    assert [name for name, point in found.items() if point.best] == ["full", "a 0.5"]
+    assert compared.levels == {"always ''": 100.0}
+    (row,) = (row for row in as_rows([compared]) if row["method"] == "a 0.5")
+    assert (row["task"], row["figure"], row["score"]["value"]) == ("ASR", "WER", pytest.approx(25.0))
+    json.dumps(row, allow_nan=False)
+    made = write(result(tmp_path), tmp_path / "out")
+    assert [table.title for table in made.tables] == ["ASR", "Without an answer (counted as wrong)"]
+    assert made.tables[0].rows[1][4].startswith("25.0")
+    assert made.tables[1].rows == (("c 0.5", "4", "It is too long."),)
+    (axes,) = pareto(compared).axes
+    assert axes.get_ylim() == (0, 100)
+    assert axes.get_title(loc="left") == "ASR: WER"
+
+
+def test_answers_that_nobody_judged_have_no_figure(tmp_path):
+    with Log(tmp_path, Run("fake", "longspeech", "somewhere", "generate")) as log:
+        log.write(replace(spoken("s0", "full", "later", 100), task="Temporal_Relative_QA"))
+    (compared,) = comparisons(result(tmp_path))
+    assert (compared.points[0].score, compared.points[0].best) == (None, False)
+    assert section(result(tmp_path)).plots == ()
+    assert next(as_rows([compared]))["score"] is None

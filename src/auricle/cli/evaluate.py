@@ -2,13 +2,32 @@
 
 import json
 from dataclasses import asdict, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, no_type_check
 
 import typer
 
-from auricle.cli.memory import BoundariesName, Ratios, Sst
+from auricle.cli.evaluation_options import (
+    AsPublished,
+    Benchmark,
+    Boundaries,
+    Compose,
+    Data,
+    Limit,
+    LongerThan,
+    MaxNewTokens,
+    Output,
+    Permute,
+    Processes,
+    ProtocolName,
+    ProtocolOption,
+    Pruners,
+    Rates,
+    Runs,
+    Seed,
+    Task,
+)
+from auricle.cli.memory import Ratios, Sst
 from auricle.cli.options import Device, Dtype, Json, Model, Ray, TrustRemoteCode, check_model, load_options
 from auricle.cli.spiral import Endpoint, KeyVariable, LlmDevice, Local, Retries, Timeout
 
@@ -17,47 +36,6 @@ if TYPE_CHECKING:
 
 evaluation_app = typer.Typer()
 benchmarks_app = typer.Typer()
-
-
-class ProtocolName(StrEnum):
-    """How an answer is had."""
-
-    loglikelihood = "loglikelihood"
-    generate = "generate"
-
-
-Benchmark = Annotated[str, typer.Argument(metavar="BENCHMARK", help="See 'auricle benchmarks'.")]
-Output = Annotated[Path, typer.Option(help="Where the log goes; a run that was killed goes on there.")]
-Data = Annotated[
-    str | None, typer.Option(help="A folder or file, or a hub id; needed unless the benchmark has one.")
-]
-Pruners = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME", help="See 'auricle pruners'; NAME:OPTION=VALUE,... sets its options; give several."
-    ),
-]
-Rates = Annotated[list[float] | None, typer.Option(help="0 to 1; give several.")]
-Boundaries = Annotated[
-    list[BoundariesName] | None,
-    typer.Option(help="Of Speech-XL's intervals; give both to compare; as trained by default."),
-]
-ProtocolOption = Annotated[
-    ProtocolName, typer.Option("--protocol", help="Likelihood of every choice, or a generated letter.")
-]
-Permute = Annotated[
-    int, typer.Option(min=0, help="In how many orders choices are listed; 0: as published, 4: all letters.")
-]
-Limit = Annotated[int | None, typer.Option(min=1, help="Ask the first samples only, of each task.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the orders, and of methods that draw at random.")]
-Processes = Annotated[int, typer.Option(min=1, help="Each with a model of its own.")]
-AsPublished = Annotated[
-    bool,
-    typer.Option(
-        "--as-published", help="Leave out what the benchmark's own scripts leave out: answers that cannot be read."
-    ),
-]
-Runs = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of 'auricle eval --output'.")]
 
 
 @evaluation_app.command("eval")
@@ -70,24 +48,15 @@ def eval_command(
     pruner: Pruners = None,
     pruning_rate: Rates = None,
     summarize: Ratios = None,
-    compose: Annotated[bool, typer.Option("--compose", help="Also summarize what each pruner leaves.")] = False,
+    compose: Compose = False,
     sst: Sst = None,
     boundaries: Boundaries = None,
     protocol: ProtocolOption = ProtocolName.loglikelihood,
     permute: Permute = 0,
-    task: Annotated[
-        list[str] | None, typer.Option(help="Of a benchmark that has several; give several; all by default.")
-    ] = None,
+    task: Task = None,
     limit: Limit = None,
-    max_new_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Where long open answers end, such as transcripts; by default where the benchmark says."
-        ),
-    ] = None,
-    longer_than: Annotated[
-        float | None, typer.Option(help="Seconds; leave shorter recordings out (dream-tts, cn-college-listen).")
-    ] = None,
+    max_new_tokens: MaxNewTokens = None,
+    longer_than: LongerThan = None,
     baselines: Annotated[
         bool, typer.Option(help="Ask without speech, the transcript, the first 30 s and everything, too.")
     ] = True,
@@ -106,8 +75,7 @@ def eval_command(
     from auricle.evaluation.methods import methods, summarizations
     from auricle.evaluation.run import Plan
 
-    options: dict[str, Any] = {"data": data, "longer_than": longer_than, "tasks": tuple(task) if task else None}
-    options = {name: value for name, value in options.items() if value is not None}
+    options = _benchmark_options(data, longer_than, task)
     default = () if summarize else ("speechprune",)
     chosen = methods(pruner or default, pruning_rate or [0.6], seed)
     chosen += summarizations(
@@ -132,10 +100,14 @@ def compare_command(
     pruner: Pruners = None,
     pruning_rate: Rates = None,
     summarize: Ratios = None,
+    compose: Compose = False,
     sst: Sst = None,
     protocol: ProtocolOption = ProtocolName.loglikelihood,
     permute: Permute = 0,
+    task: Task = None,
     limit: Limit = None,
+    max_new_tokens: MaxNewTokens = None,
+    longer_than: LongerThan = None,
     seed: Seed = 0,
     processes: Processes = 1,
     ray: Ray = None,
@@ -146,26 +118,29 @@ def compare_command(
 ) -> None:
     """Compare methods at several rates on a benchmark: evidence kept, accuracy, cost, and a Pareto plot.
 
-    All pruners at the rates 0, 0.6 and 0.8, unless others are asked for. The log is that of 'auricle eval'; beside
-    it stand compare.html and compare.md.
+    All pruners at the rates 0, 0.6 and 0.8, unless others are asked for. Tasks of a benchmark that has several are
+    compared one by one, by the main figure of each. The log is that of 'auricle eval'; beside it stand compare.html
+    and compare.md.
     """
     from auricle import registry
-    from auricle.evaluation.compare import points, write
+    from auricle.evaluation.compare import as_rows, comparisons, write
     from auricle.evaluation.launch import Job
     from auricle.evaluation.methods import methods, summarizations
     from auricle.evaluation.report import markdown, result
     from auricle.evaluation.run import Plan
 
-    options = {} if data is None else {"data": data}
+    options = _benchmark_options(data, longer_than, task)
     chosen = methods(pruner or registry.pruner_names(), pruning_rate or [0.0, 0.6, 0.8], seed)
-    chosen += summarizations(summarize or ())
-    plan = Plan(chosen, protocol.value, permute, seed, limit)
+    # A method that drops speech inside the LLM leaves nothing to summarize.
+    before = tuple(each for each in chosen if each.pruner is not None and not each.pruner.layer)
+    chosen += summarizations(summarize or (), before if compose else ())
+    plan = Plan(chosen, protocol.value, permute, seed, limit, max_new_tokens)
     load = load_options(dtype, device, trust_remote_code)
     _ask(Job(model, benchmark, plan, output, load, options, sst), processes, ray)
     scored = result(output)
     section = write(scored, output)
     if as_json:
-        rows = [asdict(point) for point in points(scored.records)]
+        rows = list(as_rows(comparisons(scored)))
         typer.echo(json.dumps({"run": asdict(scored.run), "points": rows}, allow_nan=False))
     else:
         typer.echo(markdown([section]))
@@ -249,6 +224,12 @@ def fixture_command(
     with show.progress("Building") as listen:
         build(name, output, samples, scale, listen)
     typer.echo(f"Ask it with: auricle eval {name} --data {output} --output runs/{name}")
+
+
+def _benchmark_options(data: str | None, longer_than: float | None, task: list[str] | None) -> dict[str, Any]:
+    """Those that were given; a benchmark that has no such option says so."""
+    found = {"data": data, "longer_than": longer_than, "tasks": tuple(task) if task else None}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _ask(job: "Job", processes: int, ray: str | None) -> None:

@@ -78,26 +78,25 @@ def result(folder: Path, as_published: bool = False) -> Result:
 
 def section(scored: Result) -> Section:
     """Tables and plots of one run."""
-    run, samples = scored.run, scored.samples
-    how = _how(run, samples)
+    run = scored.run
     found = _choices(scored) if scored.tasks is None else tables(scored.tasks)
     return Section(
         title=f"{run.model} on {run.benchmark}",
-        about=f"{run.note} {len(samples)} samples; answers {how}. Intervals are 95 %, over recordings.".strip(),
+        about=about(run, scored.samples),
         tables=tuple(table for table in found if table.rows),
         plots=tuple(_plots(scored)),
     )
 
 
-def _how(run: Run, samples: Sequence[Record]) -> str:
-    """How answers were had, to questions with choices and to open ones."""
+def about(run: Run, samples: Sequence[Record]) -> str:
+    """What was asked, and how answers were had to questions with choices and to open ones."""
     most = min(run.permute, max(len(record.choices) for record in samples))
-    listed = "generated; choices in " + (f"{most} orders, seed {run.seed}" if most else "the published order")
-    likely = "log-likelihood of each choice, which the prompt does not list, the prior taken off"
-    with_choices = listed if run.protocol == "generate" else likely
-    if all(record.choices for record in samples):
-        return with_choices
-    return f"{with_choices}; of open questions generated" if any(r.choices for r in samples) else "generated"
+    how = "log-likelihood of each choice, which the prompt does not list, the prior taken off"
+    if run.protocol == "generate":
+        how = "generated; choices in " + (f"{most} orders, seed {run.seed}" if most else "the published order")
+    if not all(record.choices for record in samples):
+        how = f"{how}; of open questions generated" if any(r.choices for r in samples) else "generated"
+    return f"{run.note} {len(samples)} samples; answers {how}. Intervals are 95 %, over recordings.".strip()
 
 
 def _choices(scored: Result) -> list[Table]:

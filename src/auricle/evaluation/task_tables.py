@@ -93,11 +93,12 @@ def tables(tasks: Tasks) -> list[Table]:
 def as_rows(tasks: Tasks) -> Iterator[dict[str, Any]]:
     """The figures of every method in every task, as JSON takes them."""
     for (task, method), found in tasks.figures().items():
-        values = {name: None if each is None else _plain(each) for name, each in found.items()}
+        values = {name: None if each is None else plain(each) for name, each in found.items()}
         yield {"task": task, "method": method, "main": tasks.main(task, found), "figures": values}
 
 
-def _plain(each: Estimate) -> dict[str, Any]:
+def plain(each: Estimate) -> dict[str, Any]:
+    """As JSON takes it, which knows no NaN."""
     return {
         name: None if isinstance(value, float) and math.isnan(value) else value
         for name, value in asdict(each).items()

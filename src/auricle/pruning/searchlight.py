@@ -65,7 +65,9 @@ class Searchlight(Rated):
     @override
     def choose(self, tokens: AudioTokens, count: int, query: Query, lm: SpeechLM) -> Int[Tensor, "kept"]:
         check_finite(tokens, lm)
-        texts = [query.embeds, *(lm.query(each).embeds for each in query.choices if self.choices)]
+        texts = [query.embeds]
+        if self.choices and query.choices:
+            texts.append(lm.query("\n".join(query.choices)).embeds)  # at once: on a GPU each call costs as much
         half = max(1, round(self.window * lm.tokens_per_second / 2))
         light = score(tokens.embeds, torch.cat(texts).to(tokens.embeds.device), half, self.threshold).cpu()
         first = says_something(tokens.embeds).cpu() if self.silence == "skip" else torch.ones(len(light)).bool()
