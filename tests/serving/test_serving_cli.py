@@ -38,7 +38,7 @@ def test_options_reach_the_server(started, run, tmp_path):
     assert str(options.sst) == "untrained"
     assert options.hosts == ("localhost", "0.0.0.0", "a.example", "b.example")
     assert (how["host"], how["port"]) == ("0.0.0.0", 0)
-    assert how["timeout_keep_alive"] > 5  # what clients keep a connection for, and Retry-After says
+    assert how["timeout_keep_alive"] > 5  # what clients keep a connection for
 
 
 def test_the_key_may_be_in_the_environment(started, run, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from auricle.cli.options import Device, Dtype, Model, TrustRemoteCode, load
 
 serve_app = typer.Typer()
 VLLM = "http://127.0.0.1:8001"
-KEEP_ALIVE = 30  # seconds; longer than clients keep idle connections, and than Retry-After
+KEEP_ALIVE = 30  # seconds; longer than clients keep idle connections
 GRACE = 30  # seconds that running answers are given when the server is told to end
 
 
