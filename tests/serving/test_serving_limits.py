@@ -63,6 +63,55 @@ def test_other_names_can_be_allowed(tmp_path):
             assert tuple(found) == expected
 
 
+@pytest.fixture(scope="module")
+def unlocked(tmp_path_factory):
+    with running(TinyLlama(), tmp_path_factory.mktemp("open") / "store", hosts=("localhost", "ask.lan")) as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("headers", "own"),
+    [
+        *(({}, True), ({"Origin": "HOST"}, True), ({"Origin": "HOST", "Sec-Fetch-Site": "same-origin"}, True)),
+        ({"Sec-Fetch-Site": "none"}, True),
+        ({"Origin": "https://ask.lan"}, True),  # of a proxy that asks by another Host
+        ({"Origin": "https://behind.a.proxy", "Sec-Fetch-Site": "same-origin"}, True),  # so says the browser
+        *(({"Origin": "null"}, False), ({"Origin": ""}, False), ({"Origin": "https://evil.example"}, False)),
+        *(({"Origin": "http://127.0.0.1:1"}, False), ({"Origin": "http://127.0.0.1"}, False)),
+        ({"Origin": "http://ask.lan:81"}, False),
+        ({"Origin": "null", "Sec-Fetch-Site": "cross-site"}, False),
+        ({"Origin": "HOST", "Sec-Fetch-Site": "cross-site"}, False),
+        ({"Origin": "https://ask.lan", "Sec-Fetch-Site": "same-site"}, False),
+        *(({"Sec-Fetch-Site": "same-site"}, False), ({"Sec-Fetch-Site": "cross-site"}, False)),
+        ({"Sec-Fetch-Site": "new"}, False),
+    ],
+    ids=str,
+)
+def test_pages_of_others_have_nothing_worked_for(unlocked, headers, own):
+    headers = {name: value.replace("HOST", unlocked.url) for name, value in headers.items()}
+    with unlocked.http as http:
+        forms = [
+            http.post("/v1/recordings", files={"file": ("a.wav", b"none", "audio/wav")}, headers=headers),
+            http.post("/v1/audio/transcriptions", files={"file": ("a.wav", b"none")}, headers=headers),
+        ]
+        forms.append(http.post("/v1/similarity", json={}, headers=headers))
+        forms.append(http.post("/v1/chat/completions", json={}, headers=headers))
+        for response in forms:
+            status, code = error(response)
+            assert (status == 400) if own else (status, code) == (403, "cross_origin")
+            assert own or response.headers["connection"] == "close"
+        for path in ("/v1/models", "/health", "/"):
+            assert http.get(path, headers=headers).status_code == 200
+
+
+def test_a_key_is_known_to_no_other_page(server):
+    with server.http as http:
+        given = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+        assert error(http.post("/v1/similarity", json={}, headers=given))[0] == 400
+        wrong = given | {"Authorization": "Bearer wrong"}
+        assert error(http.post("/v1/similarity", json={}, headers=wrong)) == (401, "invalid_api_key")
+
+
 def test_who_has_it_is_let_in(server):
     assert tiny(server, wav(1)).status_code == 200
     assert [each.id for each in server.openai.models.list()] == ["tiny-llama"]

@@ -1,4 +1,4 @@
-"""What every request passes: host, key, size of the body, counting, and headers that keep browsers careful."""
+"""What every request passes: host, origin, key, size of the body, counting, and headers for browsers."""
 
 import asyncio
 import hmac
@@ -16,6 +16,7 @@ from auricle.serving.metrics import Metrics
 from auricle.serving.options import Options
 
 _OPEN = ("/v1/", "/metrics")  # what the key closes; the page and /health stay open
+_HARMLESS = ("GET", "HEAD", "OPTIONS")  # methods that have nothing kept or worked for
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
@@ -53,6 +54,7 @@ class Gate:
         try:
             self._check_host(scope)
             self._check_key(scope)
+            self._check_origin(scope)
             await self._app(scope, self._bounded(scope, receive), answer)
         except asyncio.CancelledError:  # the server ends, and this task with it
             if not status:
@@ -90,6 +92,29 @@ class Gate:
                 "The API key is missing or wrong; send it as 'Authorization: Bearer KEY'.",
                 "invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
+            )
+
+    def _check_origin(self, scope: Scope) -> None:
+        """Keeps out forms and scripts of other web pages, which browsers let reach any server, cookie or not.
+
+        Browsers say where a request is from by Sec-Fetch-Site or, over plain http and older ones, by Origin alone;
+        programs say neither. A key, which was right, is known to no other page.
+        """
+        if self._key is not None or scope["method"] in _HARMLESS or not scope["path"].startswith("/v1/"):
+            return
+        headers = Headers(scope=scope)
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        if site is None:
+            name = (origin or "").partition("://")[2].lower()
+            own = origin is None or name == headers.get("host", "").lower() or name in self._hosts
+        else:
+            own = site in ("same-origin", "none")
+        if not own:
+            raise ApiError(
+                403,
+                "A web page of another origin may not ask this server. Behind a proxy, whoever runs it can add the"
+                " name of the page by --allow-host, or set an --api-key.",
+                "cross_origin",
             )
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
