@@ -184,7 +184,12 @@ def test_a_playlist_cannot_reach_the_network(tmp_path, monkeypatch):
     path = tmp_path / "list.wav"
     path.write_text("#EXTM3U\n#EXTINF:9,\nhttp://localhost:9/a.ts\n#EXT-X-ENDLIST\n")
     seen, popen = [], subprocess.Popen
-    monkeypatch.setattr(audio.subprocess, "Popen", lambda command, **how: seen.append(command) or popen(command, **how))
+
+    def start(command, **how):
+        seen.append(command)
+        return popen(command, **how)
+
+    monkeypatch.setattr(audio.subprocess, "Popen", start)
     with pytest.raises(AudioError):
         load(path, longest=9.0)
     assert len(seen) == (2 if shutil.which("ffprobe") else 1 if shutil.which("ffmpeg") else 0)
