@@ -239,6 +239,25 @@ def test_other_ways_and_methods_are_errors_of_the_same_form(server):
         assert error(http.get(f"/v1/recordings/{'0' * 64}%0a/audio"))[0] in (400, 404)
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [("bytes=99999999-", 416), ("bytes=5-2", 400), ("lines=1-2", 400), ("bytes", 400), ("bytes=", 400)],
+)
+def test_a_range_that_is_none_is_an_error_of_the_same_form(server, method, given, status):
+    recording = upload(server, wav(1)).json()["recording"]
+    with server.http as http:
+        for path in (f"/v1/recordings/{recording}/audio", "/app.js"):
+            response = http.request(method, path, headers={"Range": given})
+            assert response.status_code == status
+            assert response.headers["content-type"] == "application/json"
+            assert response.headers["content-security-policy"]
+            assert method == "HEAD" or error(response) == (status, "invalid_range")
+            assert (status == 416) == response.headers.get("content-range", "").startswith("bytes */")
+        assert http.get(path, headers={"Range": "bytes=0-1"}).status_code == 206
+    wait_for(lambda: not list(server.store.glob("*.lent")))
+
+
 def test_browsers_are_told_to_be_careful(server, tmp_path):
     with server.http as http:
         for path in ("/health", "/v1/nothing", "/v1/models"):

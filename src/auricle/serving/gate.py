@@ -55,7 +55,7 @@ class Gate:
             self._check_host(scope)
             self._check_key(scope)
             self._check_origin(scope)
-            await self._app(scope, self._bounded(scope, receive), answer)
+            await self._app(scope, self._bounded(scope, receive), _in_json(scope, receive, answer))
         except asyncio.CancelledError:  # the server ends, and this task with it
             if not status:
                 await api_error(StoppedError()).response()(scope, receive, answer)
@@ -133,6 +133,26 @@ class Gate:
             return message
 
         return counted
+
+
+def _in_json(scope: Scope, receive: Receive, send: Send) -> Send:
+    """Has what Starlette's files say in plain text of a Range that they do not have said as every other error."""
+    refused: Message | None = None
+
+    async def answer(message: Message) -> None:
+        nonlocal refused
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            headers = Headers(scope=message)
+            refused = message if headers.get("content-type", "").startswith("text/plain") else None
+        if refused is None:
+            return await send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            told = Headers(scope=refused)
+            kept = {name: told[name] for name in ("Content-Range",) if name in told}
+            text = message["body"].decode() or "The file ends before the Range begins."
+            await ApiError(refused["status"], text, "invalid_range", headers=kept).response()(scope, receive, send)
+
+    return answer
 
 
 def _address(host: str) -> bool:
