@@ -1,11 +1,19 @@
 """The key, and everything that is too much."""
 
+import asyncio
 import socket
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from auricle.errors import OptionError
+from auricle.serving.gate import Gate
+from auricle.serving.metrics import Metrics
 from auricle.serving.options import Options
 from serving.servers import KEY, QUESTION, ask, body, encoded, error, noise, running, upload, wait_for, wav
 from tiny_llama import TinyLlama
@@ -147,6 +155,72 @@ def test_a_body_is_refused_by_its_header_before_it_is_read(server):
             head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
             connection.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode())
             assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def gated(pieces, app, patience=1.0):
+    """What a client is answered whose body comes in pieces: each so many seconds after the one before."""
+    sent, left = [], list(pieces)
+
+    async def receive():
+        if not left:
+            await asyncio.Event().wait()
+        seconds, body, more = left.pop(0)
+        await asyncio.sleep(seconds)
+        return {"type": "http.request", "body": body, "more_body": more}
+
+    async def send(message):
+        sent.append(message)
+
+    options = Options(store=Path("none"), max_idle_seconds=patience)
+    gate = Gate(app, options, lambda _: 1000, Metrics(lambda: 0, lambda: 0))
+    scope = {"type": "http", "method": "POST", "path": "/v1/similarity", "headers": []}
+    asyncio.run(gate(scope, receive, send))
+    head, body = sent
+    return httpx.Response(head["status"], headers=head["headers"], content=body["body"])
+
+
+async def reads(scope, receive, send):
+    """An app that answers with the length of the body, after another wait for its client to leave."""
+    whole = b"".join([chunk async for chunk in Request(scope, receive).stream()])
+    with suppress(TimeoutError):
+        await asyncio.wait_for(receive(), 0.3)
+        raise AssertionError
+    await JSONResponse(len(whole))(scope, receive, send)
+
+
+def test_a_body_that_stops_coming_is_given_up():
+    for pieces in ([], [(0, b"one", True)], [(0, b"one", True), (9, b"late", False)]):
+        begun = time.monotonic()
+        response = gated(pieces, reads)
+        assert error(response) == (408, "timeout")
+        assert response.headers["connection"] == "close"
+        assert 1 <= time.monotonic() - begun < 5
+
+
+def test_a_slow_body_is_waited_for_and_so_is_an_answer(monkeypatch):
+    waited, wait_for = [], asyncio.wait_for
+
+    async def told(awaited, timeout):
+        waited.append(timeout)
+        return await wait_for(awaited, timeout)
+
+    monkeypatch.setattr(asyncio, "wait_for", told)
+    response = gated([(0.4, b"x", True)] * 3 + [(0.4, b"y", False)], reads)
+    assert (response.status_code, response.text) == (200, "4")  # after more than a second
+    assert waited == [1.0] * 4 + [0.3, None]
+
+
+def test_a_connection_that_sends_no_more_is_closed(tmp_path):
+    with running(TinyLlama(), tmp_path / "store", max_idle_seconds=1.0) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        for kind in ("application/json", "multipart/form-data; boundary=y"):
+            path = "/v1/recordings" if kind.startswith("multi") else "/v1/chat/completions"
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+                connection.sendall(f"{head}Content-Length: 100\r\n\r\n--y".encode())
+                with connection.makefile("rb") as answer:
+                    assert answer.readline().startswith(b"HTTP/1.1 408")
+                    assert b'"timeout"' in answer.read()  # to the end of the connection
 
 
 @pytest.mark.parametrize("path", ["/v1/recordings", "/v1/chat/completions", "/v1/similarity"])

@@ -29,10 +29,11 @@ class Gate:
     """ASGI middleware."""
 
     def __init__(self, app: ASGIApp, options: Options, limit: Callable[[str], int], metrics: Metrics) -> None:
-        """Takes the key and the hosts of the options, and what a body may have in bytes, by path."""
+        """Takes key, hosts and patience of the options, and what a body may have in bytes, by path."""
         self._app = app
         self._key = options.api_key
         self._hosts = {host.lower() for host in options.hosts}
+        self._patience = options.max_idle_seconds
         self._limit = limit
         self._metrics = metrics
 
@@ -118,15 +119,21 @@ class Gate:
             )
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """Counts the body, whatever its header says."""
-        limit, size = self._limit(scope["path"]), 0
+        """Counts the body, whatever its header says, and waits for more of it only so long."""
+        limit, size, more = self._limit(scope["path"]), 0, True
         promised = Headers(scope=scope).get("content-length", "0")
         if not promised.isascii() or not promised.isdigit() or int(promised[:20]) > limit:
             raise _too_large(limit)
 
         async def counted() -> Message:
-            nonlocal size
-            message = await receive()
+            nonlocal size, more
+            try:
+                message = await asyncio.wait_for(receive(), self._patience if more else None)
+            except TimeoutError:
+                raise ApiError(
+                    408, f"Nothing more of the request came for {self._patience:g} s; send it again.", "timeout"
+                ) from None
+            more = message.get("more_body", False)
             size += len(message.get("body", b""))
             if size > limit:
                 raise _too_large(limit)
