@@ -9,7 +9,7 @@ import soundfile
 
 from auricle import audio
 from auricle.audio import SAMPLE_RATE, load, prepare, spans, windows, windows_at_pauses
-from auricle.errors import AudioError
+from auricle.errors import AudioError, AudioLengthError
 from auricle.models.mini.modeling import TOKEN_SAMPLES
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
@@ -180,23 +180,85 @@ def test_text_named_wav_is_refused(tmp_path, text):
         load(path)
 
 
-def test_a_playlist_cannot_reach_the_network(tmp_path):
+def test_a_playlist_cannot_reach_the_network(tmp_path, monkeypatch):
     path = tmp_path / "list.wav"
     path.write_text("#EXTM3U\n#EXTINF:9,\nhttp://localhost:9/a.ts\n#EXT-X-ENDLIST\n")
-    seen = []
+    seen, popen = [], subprocess.Popen
 
-    def run(command, **options):
+    def start(command, **how):
         seen.append(command)
-        return subprocess.CompletedProcess(command, 1, b"", b"")
+        return popen(command, **how)
 
-    original, audio.subprocess.run = audio.subprocess.run, run
-    try:
-        with pytest.raises(AudioError):
-            load(path)
-    finally:
-        audio.subprocess.run = original
-    if seen:  # ffmpeg is installed
-        assert seen[0][seen[0].index("-protocol_whitelist") + 1] == "file"
+    monkeypatch.setattr(audio.subprocess, "Popen", start)
+    with pytest.raises(AudioError):
+        load(path, longest=9.0)
+    assert len(seen) == (2 if shutil.which("ffprobe") else 1 if shutil.which("ffmpeg") else 0)
+    for command in seen:
+        assert command[command.index("-protocol_whitelist") + 1] == "file"
+        assert not {"hls", "concat"} & set(command[command.index("-format_whitelist") + 1].split(","))
+
+
+@pytest.fixture
+def decoders(monkeypatch):
+    """The processes of FFmpeg that were started to decode."""
+    started, popen = [], subprocess.Popen
+
+    def start(command, **how):
+        process = popen(command, **how)
+        if command[0].endswith("ffmpeg"):
+            started.append(process)
+        return process
+
+    monkeypatch.setattr(audio.subprocess, "Popen", start)
+    return started
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["webm", "m4a"])
+def test_what_says_that_it_is_too_long_is_not_decoded(tmp_path, decoders, name):
+    path = tmp_path / f"long.{name}"
+    ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:d=90", path)
+    del decoders[:]
+    with pytest.raises(AudioLengthError, match="more than 60 s"):
+        load(path, longest=60.0)
+    assert not decoders
+    whole = load(path)
+    assert np.array_equal(load(path, longest=len(whole) / SAMPLE_RATE), whole)  # whatever the container rounds to
+
+
+@needs_ffmpeg
+def test_what_does_not_say_how_long_it_is_is_decoded_up_to_the_limit(tmp_path, decoders, monkeypatch):
+    for name, options in (("live.webm", ("-live", 1)), ("guessed.aac", ())):
+        path = tmp_path / name
+        ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:d=90", *options, path)
+        assert audio._told_seconds(path) == 0
+        del decoders[:]
+        with pytest.raises(AudioLengthError, match="more than 60 s"):
+            load(path, longest=60.0)
+        assert [each.returncode is None for each in decoders] == [False]
+        assert len(load(path, longest=100.0)) == pytest.approx(90 * SAMPLE_RATE, abs=SAMPLE_RATE // 5)
+    which = shutil.which
+    monkeypatch.setattr(audio.shutil, "which", lambda name: None if name == "ffprobe" else which(name))
+    with pytest.raises(AudioLengthError, match="more than 60 s"):
+        load(path, longest=60.0)
+
+
+@needs_ffmpeg
+def test_ffmpeg_ends_with_whoever_gives_up(tmp_path, decoders):
+    path = tmp_path / "long.webm"
+    ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:d=1000", path)
+    del decoders[:]
+    blocks = []
+
+    def give_up():
+        blocks.append(1)
+        if len(blocks) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load(path, on_block=give_up)
+    assert len(blocks) == 2
+    assert [each.returncode for each in decoders] == [-9]
 
 
 def test_without_ffmpeg_the_error_says_what_to_install(tmp_path, monkeypatch):

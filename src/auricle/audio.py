@@ -2,7 +2,8 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ _CONTAINERS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,"
     "ogg,tak,tta,w64,wav,webm,wv"
 )
+_TIMED = "matroska,mov"  # of these, those that say how long they are where libsndfile cannot: webm and mp4
 
 Waveform = Float[np.ndarray, "samples"]
 
@@ -37,6 +39,7 @@ def load(
     sampling_rate: int | None = None,
     *,
     longest: float | None = None,
+    on_block: Callable[[], None] | None = None,
 ) -> Waveform:
     """Reads a recording as mono float32 at `SAMPLE_RATE`.
 
@@ -44,7 +47,10 @@ def load(
         source: a file that libsndfile or FFmpeg reads, or an array of shape `samples`,
             `samples channels` or `channels samples` (the longer axis is time), float in -1..1 or integer.
         sampling_rate: Hz; required for an array, must be omitted for a file.
-        longest: seconds that are accepted; more is never decoded, whatever the file's header says.
+        longest: seconds that are accepted; more is never decoded, whatever the file's header says. A file that
+            says itself that it is longer is refused at once. One that does not say (a FLAC or a webm that was
+            written to a pipe) is decoded up to there.
+        on_block: called while a file is decoded, again and again; what it raises ends the decoding, and FFmpeg.
 
     Raises:
         AudioError: missing or unreadable file, no samples, NaN or infinite samples, shorter than 0.1 s.
@@ -69,7 +75,7 @@ def load(
         raise AudioError(f"The recording '{path}' cannot be opened: {error.strerror}.") from error
     except ValueError as error:  # a null byte in the name
         raise AudioError(f"The recording {str(path)!r} cannot be opened: {error}.") from error
-    return _read(path, f"the recording '{path}'", longest)
+    return _read(path, f"the recording '{path}'", longest, on_block or _go_on)
 
 
 def prepare(
@@ -132,8 +138,16 @@ def spans(times: Float[np.ndarray, "audio 2"], gap: float = 1e-3) -> list[tuple[
     return merged
 
 
+def _go_on() -> None:
+    pass
+
+
 def _resample(
-    blocks: Iterable[Shaped[np.ndarray, "..."]], sampling_rate: int, name: str, longest: float | None
+    blocks: Iterable[Shaped[np.ndarray, "..."]],
+    sampling_rate: int,
+    name: str,
+    longest: float | None,
+    on_block: Callable[[], None] = _go_on,
 ) -> Waveform:
     """Blocks of `samples` or `samples channels` as one waveform; only the result is held whole."""
     if sampling_rate <= 0:
@@ -141,6 +155,7 @@ def _resample(
     stream = soxr.ResampleStream(sampling_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
     given, pieces = 0, []
     for block in blocks:
+        on_block()
         mono = _mono(block, name)
         if not np.isfinite(mono).all():
             raise AudioError(f"There are NaN or infinite samples in {name}; repair or export it again.")
@@ -178,15 +193,15 @@ def _mono(block: Shaped[np.ndarray, "..."], name: str) -> Waveform:
         return np.ascontiguousarray(mono, dtype=np.float32)
 
 
-def _read(path: Path, name: str, longest: float | None) -> Waveform:
+def _read(path: Path, name: str, longest: float | None, on_block: Callable[[], None]) -> Waveform:
     try:
         with soundfile.SoundFile(path) as file:
             if file.frames < _UNKNOWN:
                 _check_length(file.frames / max(file.samplerate, 1), name, longest)
             blocks = _blocks(file, path)
-            return _resample(blocks, file.samplerate, name, longest)
+            return _resample(blocks, file.samplerate, name, longest, on_block)
     except soundfile.LibsndfileError as error:
-        return _read_ffmpeg(path, name, str(error), longest)
+        return _read_ffmpeg(path, name, str(error), longest, on_block)
 
 
 def _blocks(file: "soundfile.SoundFile", path: Path) -> Iterator[Shaped[np.ndarray, "..."]]:
@@ -221,19 +236,52 @@ def _promised_frames(path: Path, info: "soundfile.SoundFile") -> int:
     return int(info.frames)
 
 
-def _read_ffmpeg(path: Path, name: str, reason: str, longest: float | None) -> Waveform:
+def _read_ffmpeg(
+    path: Path, name: str, reason: str, longest: float | None, on_block: Callable[[], None]
+) -> Waveform:
     program = shutil.which("ffmpeg")
     if program is None:
         raise AudioError(f"The recording '{path}' cannot be read ({reason}); install ffmpeg for more formats.")
-    # Only this file: a playlist that pretends to be a recording must reach neither the network nor other files.
-    command = [program, "-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file"]
-    command += ["-format_whitelist", _CONTAINERS, "-i", f"file:{path}"]
+    command = [program, "-nostdin", "-v", "error", "-xerror", *_only(path, _CONTAINERS)]
     command += ["-map", "0:a:0", "-ac", "1", "-ar", str(SAMPLE_RATE)]
-    command += [] if longest is None else ["-t", f"{longest + 1:.3f}"]
-    command += ["-f", "f32le", "-"]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode and done.stdout:
+    if longest is not None:
+        _check_length(_told_seconds(path) - 1, name, longest)  # containers round; the samples are counted below
+        command += ["-t", f"{longest + 1:.3f}"]
+    with closing(_decoded([*command, "-f", "f32le", "-"], path)) as blocks:
+        return _resample(blocks, SAMPLE_RATE, name, longest, on_block)
+
+
+def _only(path: Path, containers: str) -> list[str]:
+    """This file and no other: a playlist that pretends to be a recording must not reach the network or files."""
+    return ["-protocol_whitelist", "file", "-format_whitelist", containers, "-i", f"file:{path}"]
+
+
+def _told_seconds(path: Path) -> float:
+    """How long a webm or mp4 says that it is, by FFmpeg's ffprobe; 0 where that is not known.
+
+    Of other containers ffprobe would guess it by their size.
+    """
+    program = shutil.which("ffprobe")
+    if program is None:
+        return 0.0
+    command = [program, "-v", "error", "-select_streams", "a:0", "-show_entries", "stream=duration:format=duration"]
+    command += ["-of", "default=noprint_wrappers=1:nokey=1", *_only(path, _TIMED)]
+    told = subprocess.run(command, capture_output=True, check=False, text=True).stdout
+    return next((float(each) for each in told.split() if each[0].isdigit()), 0.0)
+
+
+def _decoded(command: list[str], path: Path) -> Generator[Float[np.ndarray, "samples"], None, None]:
+    """What FFmpeg decodes, block by block; it ends with whoever reads."""
+    found = False
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as program:
+        try:
+            while program.stdout and (block := program.stdout.read(4 * _BLOCK)):
+                found = True
+                yield np.frombuffer(block[: len(block) // 4 * 4], dtype="<f4")
+        except BaseException:
+            program.kill()
+            raise
+    if program.returncode and found:
         raise AudioError(f"The recording '{path}' is truncated or damaged; copy or record it again.")
-    if done.returncode:
+    if program.returncode:
         raise AudioError(f"The recording '{path}' is no audio that libsndfile or FFmpeg can read.")
-    return prepare(np.frombuffer(done.stdout, dtype="<f4"), SAMPLE_RATE, name, longest=longest)

@@ -83,6 +83,23 @@ def test_a_memory_is_asked(server, lm, recording, encodes):
     assert not encodes
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("full", {}), ("searchlight", {"pruning_rate": 0.9}), ("fastv:layer=1", {}), ("a memory", {})],
+)
+def test_the_memory_of_a_prompt_is_told(server, lm, recording, name, options):
+    made = summarizer.load(lm, UNTRAINED)
+    given = {"compression_ratio": 4} if name == "a memory" else {"pruner": name, **options}
+    said = chat(server, recording.read_bytes(), **given)
+    tokens, query = auricle.encode(lm, recording).tokens, lm.query(QUESTION)
+    if name == "a memory":
+        prompt = made.prompt(asking.summarize(made, recording, made.at(4)), query)
+    else:
+        prompt = registry.pruner(name, **options).reduce(tokens, query, lm).prompt(lm.prompt(tokens, query))
+    layers = lm.prefill(prompt).cache.layers
+    assert said.auricle["kv_bytes"] == sum(each.keys.nbytes + each.values.nbytes for each in layers)
+
+
 def test_streamed_is_what_is_not_streamed(server, recording):
     given = recording.read_bytes()
     whole = chat(server, given, max_tokens=30)

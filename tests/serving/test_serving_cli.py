@@ -38,7 +38,7 @@ def test_options_reach_the_server(started, run, tmp_path):
     assert str(options.sst) == "untrained"
     assert options.hosts == ("localhost", "0.0.0.0", "a.example", "b.example")
     assert (how["host"], how["port"]) == ("0.0.0.0", 0)
-    assert how["timeout_keep_alive"] > 5  # what clients keep a connection for, and Retry-After says
+    assert how["timeout_keep_alive"] > 5  # what clients keep a connection for
 
 
 def test_the_key_may_be_in_the_environment(started, run, tmp_path, monkeypatch):
@@ -54,7 +54,9 @@ def test_a_server_for_everybody_is_told(started, run, tmp_path):
         assert run("serve", "--store", tmp_path, "--host", host)[2] == ""
 
 
-@pytest.mark.parametrize("wrong", [("--store-gb", 0), ("--max-minutes", -1), ("--api-key", ""), ("--port", 70000)])
+@pytest.mark.parametrize(
+    "wrong", [("--store-gb", 0), ("--max-minutes", -1), ("--api-key", ""), ("--port", 70000), ("--vllm-places", 0)]
+)
 def test_wrong_options_fail_before_a_model_is_loaded(started, run, tmp_path, wrong):
     code, _, err = run("serve", "--store", tmp_path, *wrong)
     assert code == 2
@@ -75,7 +77,10 @@ def test_answers_may_be_written_by_vllm(started, run, tmp_path, monkeypatch):
     engine = started[1][0]
     assert isinstance(engine, VllmEngine)
     assert (engine._url, engine._headers) == ("http://there:9", {"Authorization": "Bearer secret"})
-    assert engine.places > 1
+    assert engine.places == VllmEngine(TinyLlama(), "http://there").places == 8
+    del started[:]
+    assert run("serve", "--store", tmp_path, "--engine", "vllm", "--vllm-places", 3)[0] == 0
+    assert started[1][0].places == 3
     del started[:]
     code, _, err = run("serve", "--store", tmp_path, "--engine", "vllm", "--vllm-url", "there:9")
     assert code == 2

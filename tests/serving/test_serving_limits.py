@@ -1,11 +1,19 @@
 """The key, and everything that is too much."""
 
+import asyncio
 import socket
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from auricle.errors import OptionError
+from auricle.serving.gate import Gate
+from auricle.serving.metrics import Metrics
 from auricle.serving.options import Options
 from serving.servers import KEY, QUESTION, ask, body, encoded, error, noise, running, upload, wait_for, wav
 from tiny_llama import TinyLlama
@@ -63,6 +71,55 @@ def test_other_names_can_be_allowed(tmp_path):
             assert tuple(found) == expected
 
 
+@pytest.fixture(scope="module")
+def unlocked(tmp_path_factory):
+    with running(TinyLlama(), tmp_path_factory.mktemp("open") / "store", hosts=("localhost", "ask.lan")) as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("headers", "own"),
+    [
+        *(({}, True), ({"Origin": "HOST"}, True), ({"Origin": "HOST", "Sec-Fetch-Site": "same-origin"}, True)),
+        ({"Sec-Fetch-Site": "none"}, True),
+        ({"Origin": "https://ask.lan"}, True),  # of a proxy that asks by another Host
+        ({"Origin": "https://behind.a.proxy", "Sec-Fetch-Site": "same-origin"}, True),  # so says the browser
+        *(({"Origin": "null"}, False), ({"Origin": ""}, False), ({"Origin": "https://evil.example"}, False)),
+        *(({"Origin": "http://127.0.0.1:1"}, False), ({"Origin": "http://127.0.0.1"}, False)),
+        ({"Origin": "http://ask.lan:81"}, False),
+        ({"Origin": "null", "Sec-Fetch-Site": "cross-site"}, False),
+        ({"Origin": "HOST", "Sec-Fetch-Site": "cross-site"}, False),
+        ({"Origin": "https://ask.lan", "Sec-Fetch-Site": "same-site"}, False),
+        *(({"Sec-Fetch-Site": "same-site"}, False), ({"Sec-Fetch-Site": "cross-site"}, False)),
+        ({"Sec-Fetch-Site": "new"}, False),
+    ],
+    ids=str,
+)
+def test_pages_of_others_have_nothing_worked_for(unlocked, headers, own):
+    headers = {name: value.replace("HOST", unlocked.url) for name, value in headers.items()}
+    with unlocked.http as http:
+        forms = [
+            http.post("/v1/recordings", files={"file": ("a.wav", b"none", "audio/wav")}, headers=headers),
+            http.post("/v1/audio/transcriptions", files={"file": ("a.wav", b"none")}, headers=headers),
+        ]
+        forms.append(http.post("/v1/similarity", json={}, headers=headers))
+        forms.append(http.post("/v1/chat/completions", json={}, headers=headers))
+        for response in forms:
+            status, code = error(response)
+            assert (status == 400) if own else (status, code) == (403, "cross_origin")
+            assert own or response.headers["connection"] == "close"
+        for path in ("/v1/models", "/health", "/"):
+            assert http.get(path, headers=headers).status_code == 200
+
+
+def test_a_key_is_known_to_no_other_page(server):
+    with server.http as http:
+        given = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+        assert error(http.post("/v1/similarity", json={}, headers=given))[0] == 400
+        wrong = given | {"Authorization": "Bearer wrong"}
+        assert error(http.post("/v1/similarity", json={}, headers=wrong)) == (401, "invalid_api_key")
+
+
 def test_who_has_it_is_let_in(server):
     assert tiny(server, wav(1)).status_code == 200
     assert [each.id for each in server.openai.models.list()] == ["tiny-llama"]
@@ -98,6 +155,72 @@ def test_a_body_is_refused_by_its_header_before_it_is_read(server):
             head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
             connection.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode())
             assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def gated(pieces, app, patience=1.0):
+    """What a client is answered whose body comes in pieces: each so many seconds after the one before."""
+    sent, left = [], list(pieces)
+
+    async def receive():
+        if not left:
+            await asyncio.Event().wait()
+        seconds, body, more = left.pop(0)
+        await asyncio.sleep(seconds)
+        return {"type": "http.request", "body": body, "more_body": more}
+
+    async def send(message):
+        sent.append(message)
+
+    options = Options(store=Path("none"), max_idle_seconds=patience)
+    gate = Gate(app, options, lambda _: 1000, Metrics(lambda: 0, lambda: 0))
+    scope = {"type": "http", "method": "POST", "path": "/v1/similarity", "headers": []}
+    asyncio.run(gate(scope, receive, send))
+    head, body = sent
+    return httpx.Response(head["status"], headers=head["headers"], content=body["body"])
+
+
+async def reads(scope, receive, send):
+    """An app that answers with the length of the body, after another wait for its client to leave."""
+    whole = b"".join([chunk async for chunk in Request(scope, receive).stream()])
+    with suppress(TimeoutError):
+        await asyncio.wait_for(receive(), 0.3)
+        raise AssertionError
+    await JSONResponse(len(whole))(scope, receive, send)
+
+
+def test_a_body_that_stops_coming_is_given_up():
+    for pieces in ([], [(0, b"one", True)], [(0, b"one", True), (9, b"late", False)]):
+        begun = time.monotonic()
+        response = gated(pieces, reads)
+        assert error(response) == (408, "timeout")
+        assert response.headers["connection"] == "close"
+        assert 1 <= time.monotonic() - begun < 5
+
+
+def test_a_slow_body_is_waited_for_and_so_is_an_answer(monkeypatch):
+    waited, wait_for = [], asyncio.wait_for
+
+    async def told(awaited, timeout):
+        waited.append(timeout)
+        return await wait_for(awaited, timeout)
+
+    monkeypatch.setattr(asyncio, "wait_for", told)
+    response = gated([(0.4, b"x", True)] * 3 + [(0.4, b"y", False)], reads)
+    assert (response.status_code, response.text) == (200, "4")  # after more than a second
+    assert waited == [1.0] * 4 + [0.3, None]
+
+
+def test_a_connection_that_sends_no_more_is_closed(tmp_path):
+    with running(TinyLlama(), tmp_path / "store", max_idle_seconds=1.0) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        for kind in ("application/json", "multipart/form-data; boundary=y"):
+            path = "/v1/recordings" if kind.startswith("multi") else "/v1/chat/completions"
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+                connection.sendall(f"{head}Content-Length: 100\r\n\r\n--y".encode())
+                with connection.makefile("rb") as answer:
+                    assert answer.readline().startswith(b"HTTP/1.1 408")
+                    assert b'"timeout"' in answer.read()  # to the end of the connection
 
 
 @pytest.mark.parametrize("path", ["/v1/recordings", "/v1/chat/completions", "/v1/similarity"])
@@ -188,6 +311,25 @@ def test_other_ways_and_methods_are_errors_of_the_same_form(server):
         assert error(http.get("/v1/recordings/../../etc/passwd"))[0] == 404
         assert error(http.get("/v1/recordings/%2e%2e%2fetc/audio"))[0] in (400, 404)
         assert error(http.get(f"/v1/recordings/{'0' * 64}%0a/audio"))[0] in (400, 404)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [("bytes=99999999-", 416), ("bytes=5-2", 400), ("lines=1-2", 400), ("bytes", 400), ("bytes=", 400)],
+)
+def test_a_range_that_is_none_is_an_error_of_the_same_form(server, method, given, status):
+    recording = upload(server, wav(1)).json()["recording"]
+    with server.http as http:
+        for path in (f"/v1/recordings/{recording}/audio", "/app.js"):
+            response = http.request(method, path, headers={"Range": given})
+            assert response.status_code == status
+            assert response.headers["content-type"] == "application/json"
+            assert response.headers["content-security-policy"]
+            assert method == "HEAD" or error(response) == (status, "invalid_range")
+            assert (status == 416) == response.headers.get("content-range", "").startswith("bytes */")
+        assert http.get(path, headers={"Range": "bytes=0-1"}).status_code == 206
+    wait_for(lambda: not list(server.store.glob("*.lent")))
 
 
 def test_browsers_are_told_to_be_careful(server, tmp_path):

@@ -138,6 +138,8 @@ def test_an_answer_is_the_servers_with_what_was_kept_shaded(page, shared):
     told = said["auricle"]
     assert card.locator(".answer").text_content() == said["choices"][0]["message"]["content"]
     expect(card).to_contain_text(f"{told['tokens']['kept']} of {told['tokens']['audio']} speech tokens")
+    expect(card.locator(".tokens")).to_contain_text("Leaves 2.4 s of the speech tokens.")  # 0.6 of 6 s are gone
+    expect(card).to_contain_text(f"Memory in the LLM{told['kv_bytes'] / 1e6:.3g} MB")
     expect(card).to_contain_text("prefill")
     expect(card).to_contain_text("Seconds, heard before")
     expect(page.locator("#status")).to_contain_text("Answer by searchlight, rate 0.6")
@@ -154,11 +156,13 @@ def test_methods_stand_side_by_side_and_the_chosen_one_is_shown(page):
     everything = shaded(page)
     page.select_option("#method", "searchlight")
     page.fill("#rate", "0.9")
+    expect(page.locator("#rate-about")).to_have_text("Leaves 0.6 s of the speech tokens.")
     put(page, choices=CHOICES)
     some = shaded(page)
     assert 0 < some < everything
     memory = put(page, method="speech-xl", choices=CHOICES)
     expect(memory.locator("h3")).to_have_text("speech-xl, 8 to 1")
+    expect(memory).not_to_contain_text("Leaves")  # it has no rate
     expect(memory).not_to_contain_text("heard before")  # it was made just now
     expect(page.locator("article h3")).to_have_text(["speech-xl, 8 to 1", "searchlight, rate 0.9", "full"])
     page.get_by_role("button", name="full", exact=True).click()
@@ -334,12 +338,13 @@ def test_the_microphone_is_a_recording(page):
 def test_moments(page):
     found = page.evaluate(
         """async () => {
-          const { clock, coverage, passages, smooth } = await import("/moments.js");
+          const { budget, clock, coverage, passages, smooth } = await import("/moments.js");
           return [
             [0, 59.99, 61, 3723].map((each) => clock(each)), [clock(59.96, 1), clock(0.3, 1)],
             passages([[0, 1], [1.9, 2], [3, 4]]),
             [...coverage([[0, 0.5], [1, 2], [3.5, 4]], 4, 4)],
             smooth([1, 2, 6, 0], [[0, 1], [1, 2], [2, 3], [3, 4]], 2), smooth([1, 3], [[0, 1], [8, 9]], 1),
+            [[0.6, 80], [0.95, 30], [0, 7.04], [1, 7.04]].map(([rate, duration]) => budget(rate, duration)),
           ];
         }"""
     )
@@ -350,4 +355,10 @@ def test_moments(page):
         [0.5, 1, 0, 0.5],
         [1.5, 3, pytest.approx(8 / 3), 3],
         [1, 3],
+        [
+            "Leaves 12 s of speech tokens: the rate is of 30 s, however long the recording.",
+            "Leaves 1.5 s of speech tokens: the rate is of 30 s, however long the recording.",
+            "Leaves 7 s of the speech tokens.",
+            "Leaves 0 s of the speech tokens.",
+        ],
     ]

@@ -12,7 +12,7 @@ from auricle.cli.options import Device, Dtype, Model, TrustRemoteCode, load
 
 serve_app = typer.Typer()
 VLLM = "http://127.0.0.1:8001"
-KEEP_ALIVE = 30  # seconds; longer than clients keep idle connections, and than Retry-After
+KEEP_ALIVE = 30  # seconds; longer than clients keep idle connections
 GRACE = 30  # seconds that running answers are given when the server is told to end
 
 
@@ -52,6 +52,7 @@ def serve(
     vllm_key: Annotated[
         str | None, typer.Option(envvar="AURICLE_VLLM_KEY", help="That it asks for; see --api-key.")
     ] = None,
+    vllm_places: Annotated[int, typer.Option(min=1, help="Requests that are in work at a time with it.")] = 8,
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: TrustRemoteCode = False,
@@ -87,11 +88,10 @@ def serve(
     if api_key is None and not _loopback(host):
         typer.echo(f"Everybody who reaches {host} may ask: there is no --api-key.", err=True)
     lm = load(model, dtype, device, trust_remote_code)
-    app = create_app(
-        LocalEngine(lm) if engine == EngineName.local else VllmEngine(lm, vllm_url, key=vllm_key), options
-    )
+    local = engine == EngineName.local
+    writer = LocalEngine(lm) if local else VllmEngine(lm, vllm_url, vllm_places, key=vllm_key)
     uvicorn.run(
-        app,
+        create_app(writer, options),
         host=host,
         port=port,
         timeout_keep_alive=KEEP_ALIVE,

@@ -13,6 +13,8 @@ from threading import Event
 from time import perf_counter
 
 from auricle.asking import Answer, Reply, Seconds, Spans, Tokens, reply, shortened, spans
+from auricle.cost import Decoder
+from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.pruning.base import Pruner
 from auricle.registry import pruner_name
 from auricle.serving.engine import Decoding, Engine, Finish, Piece, checkpoint
@@ -50,12 +52,14 @@ class Answered:
         cached: whether the tokens or the memory were in the store.
         tokens: that were generated, or those of the choice.
         finish: why it ends.
+        kv_bytes: of the prompt's keys and values in the LLM; None where its layers are not known.
     """
 
     answer: Answer
     cached: bool
     tokens: int
     finish: Finish
+    kv_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class _Prepared:
     cached: bool
     encode: float
     prune: float
+    kv_bytes: int | None
 
 
 async def answer(
@@ -109,7 +114,9 @@ def _prepare(lm: SpeechLM, stop: Event, *, recordings: Recordings, upload: Uploa
     checkpoint(stop)
     recording, start = encoded.recording, now()
     prompt, tokens, kept = shortened(lm, recording, query, question.pruner)
-    return _Prepared(prompt, query, tokens, kept, encoded.cached, recording.encode_seconds, now() - start)
+    seconds = now() - start
+    held = _kv_bytes(lm, prompt)
+    return _Prepared(prompt, query, tokens, kept, encoded.cached, recording.encode_seconds, seconds, held)
 
 
 def _remember(
@@ -121,7 +128,18 @@ def _remember(
     prompt = recordings.summarizer(lm).prompt(memory, query)
     tokens = Tokens(memory.about.speech_tokens, len(memory), len(prompt) - len(memory))
     kept = spans(memory.times, memory.about.duration)
-    return _Prepared(prompt, query, tokens, kept, found.cached, found.seconds, 0.0)
+    return _Prepared(prompt, query, tokens, kept, found.cached, found.seconds, 0.0, _kv_bytes(lm, prompt))
+
+
+def _kv_bytes(lm: SpeechLM, prompt: SpeechPrompt) -> int | None:
+    """Bytes of keys and values, in the number format of the model that is here, when the prompt has been read."""
+    if not isinstance(lm, HuggingFaceSpeechLM):
+        return None
+    decoder = Decoder.of(lm.model.config)
+    pairs = decoder.layers * len(prompt)
+    if prompt.later is not None:  # what is dropped there is in the layers before
+        pairs -= (decoder.layers - prompt.later.layer) * int((~prompt.later.stays).sum())
+    return decoder.kv(pairs, prompt.embeds.element_size()) // decoder.layers
 
 
 def _score(lm: SpeechLM, stop: Event, *, prepared: _Prepared, decoding: Decoding) -> tuple[Reply, int]:
@@ -145,4 +163,4 @@ def _answered(engine: Engine, question: Question, prepared: _Prepared, said: Rep
         kept_spans=prepared.kept_spans,
         seconds=Seconds(prepared.encode, prepared.prune, said.prefill, said.decode),
     )
-    return Answered(complete, prepared.cached, last.tokens, last.finish or "stop")
+    return Answered(complete, prepared.cached, last.tokens, last.finish or "stop", prepared.kv_bytes)

@@ -62,7 +62,7 @@ class ApiError(HTTPException):
 
     def response(self) -> JSONResponse:
         """The whole reply; of a request that may not have been read whole, the rest is not waited for."""
-        close = {"Connection": "close"} if self.status_code in (401, 413, 503) else {}
+        close = {"Connection": "close"} if self.status_code in (401, 403, 408, 413, 503) else {}
         return JSONResponse(self.body(), self.status_code, {**(self.headers or {}), **close})
 
 

@@ -16,6 +16,7 @@ class Options:
         max_queue: requests that may wait for the model; one more is refused with 429.
         max_upload_bytes: of a recording as a file.
         max_seconds: of a recording.
+        max_idle_seconds: without a byte of a request's body, before it is given up with 408.
         max_question: characters of a question, and of all choices together.
         max_new_tokens: that a request may ask for.
         default_new_tokens: where an answer ends if the request does not say.
@@ -30,6 +31,7 @@ class Options:
     max_queue: int = 64
     max_upload_bytes: int = 200 * 10**6
     max_seconds: float = 7200.0
+    max_idle_seconds: float = 120.0
     max_question: int = 4000
     max_new_tokens: int = 4096
     default_new_tokens: int = 256

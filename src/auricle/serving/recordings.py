@@ -148,11 +148,12 @@ class Recordings:
             raise _gone(recording)
         return Upload(recording, path, kept=path is not None)
 
-    def wav(self, recording: str) -> Path:
+    def wav(self, stop: Event, recording: str) -> Path:
         """A wav of 16 kHz for players; whoever is given it removes it.
 
         Raises:
             ApiError: 404, it is not kept (any more), or 507, there is no room.
+            StoppedError: nobody waits for it.
         """
         key = f"{recording}.wav"
         if path := self._store.borrow(key):
@@ -160,7 +161,7 @@ class Recordings:
         with self._store.lend(f"{recording}.audio") as audio:
             if audio is None:
                 raise _gone(recording)
-            waveform = sound.read(audio, self._options.max_seconds)
+            waveform = sound.read(audio, self._options.max_seconds, partial(checkpoint, stop))
         if self._keep(key, partial(sound.write_wav, waveform)) and (path := self._store.borrow(key)):
             return path
         raise ApiError(507, "The server has no room left for recordings; try again later.", "insufficient_storage")
@@ -180,8 +181,7 @@ class Recordings:
             return found
         if upload.path is None:
             raise _gone(upload.recording)
-        waveform = sound.read(upload.path, self._options.max_seconds)
-        checkpoint(stop)
+        waveform = sound.read(upload.path, self._options.max_seconds, partial(checkpoint, stop))
         recording = encode(lm, waveform, SAMPLE_RATE, lambda *_: checkpoint(stop))
         made = Encoded(recording, sound.peaks(waveform), cached=False)
         self._keep(key, partial(_write_tokens, made))

@@ -65,7 +65,8 @@ class Frame:
             "total_tokens": prompt + said.tokens,
             "prompt_tokens_details": {"audio_tokens": tokens.kept, "cached_tokens": 0},
         }
-        return {"usage": usage, "auricle": {"recording": self.recording, **told, "cached": said.cached}}
+        about = {"recording": self.recording, **told, "cached": said.cached, "kv_bytes": said.kv_bytes}
+        return {"usage": usage, "auricle": about}
 
 
 async def events(frame: Frame, pieces: AsyncGenerator[Piece | Answered, None]) -> AsyncGenerator[bytes, None]:

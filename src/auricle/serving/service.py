@@ -131,8 +131,12 @@ class Service:
 
     async def wav(self, recording: str) -> Path:
         """See `Recordings.wav`; one at a time, as samples take memory."""
-        async with self._drawing:
-            return await asyncio.to_thread(self.recordings.wav, recording)
+        stop = Event()
+        try:
+            async with self._drawing:
+                return await asyncio.to_thread(self.recordings.wav, stop, recording)
+        finally:
+            stop.set()
 
     def _count(self, said: Answered) -> None:
         seconds, tokens = said.answer.seconds, said.answer.tokens

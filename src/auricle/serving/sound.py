@@ -1,5 +1,6 @@
 """Uploads as recordings: what a file is by its first bytes, its samples within bounds, and its outline."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,13 @@ def kind(head: bytes) -> str | None:
     return found or ("mp3" if frame else None)
 
 
-def read(path: Path, longest: float) -> Waveform:
+def read(path: Path, longest: float, on_block: Callable[[], None] | None = None) -> Waveform:
     """The samples of an upload; what is longer than `longest` seconds is refused before all of it is decoded.
+
+    Args:
+        path: the file.
+        longest: see `auricle.audio.load`.
+        on_block: called while it is decoded; what it raises ends that.
 
     Raises:
         AudioError: it cannot be used. The message does not say where the file is.
@@ -40,7 +46,7 @@ def read(path: Path, longest: float) -> Waveform:
     """
     try:
         check_header(path)
-        return audio.load(path, longest=longest)
+        return audio.load(path, longest=longest, on_block=on_block)
     except AudioError as error:
         raise type(error)(str(error).replace(f" '{path}'", "")) from None
     except (RuntimeError, ValueError, TypeError) as error:  # what libsndfile and soxr make of strange headers

@@ -2,7 +2,7 @@
 
 import { Card, element } from "./cards.js";
 import { record } from "./microphone.js";
-import { clock, passages } from "./moments.js";
+import { budget, clock, passages } from "./moments.js";
 import { Player } from "./player.js";
 import { ask, json, key, upload } from "./server.js";
 import { Waveform } from "./waveform.js";
@@ -79,6 +79,7 @@ function showMethod() {
 
 function showRate() {
   at("rate-shown").textContent = at("rate").value;
+  if (recording) at("rate-about").textContent = budget(Number(at("rate").value), recording.duration);
 }
 
 // The recording.
@@ -126,6 +127,7 @@ function show(sent, name) {
   at("listening").hidden = at("question-form").hidden = false;
   at("waveform").setAttribute("aria-valuemax", String(Math.round(sent.duration)));
   waveform.show(sent);
+  showRate();
   showCard();
   say(`${name}: ${about}.`);
 }
@@ -172,7 +174,7 @@ async function submit() {
   if (!about.question) return at("question").focus();
   const { question, choices, ...method } = about;
   const abort = new AbortController();
-  const card = new Card(about, { onSelect: select, onRemove: remove });
+  const card = new Card({ ...about, duration: recording.duration }, { onSelect: select, onRemove: remove });
   cards.set(card, abort);
   complain(null);
   at("answers-title").hidden = false;

@@ -1,5 +1,7 @@
 // An answer as a card. Whatever was asked or answered is set as text, never as HTML.
 
+import { budget } from "./moments.js";
+
 const STEPS = ["encode", "prune", "prefill", "decode"];
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
@@ -20,7 +22,7 @@ export class Card {
   told = null;
   similarity = null;
 
-  /** `asked` is the request's method, with `question` and `choices`. */
+  /** `asked` is the request's method, with `question`, `choices` and the recording's `duration`. */
   constructor(asked, { onSelect, onRemove }) {
     this.asked = asked;
     this.name = title(asked);
@@ -61,7 +63,9 @@ export class Card {
     this.answer.classList.remove("waiting");
     if (!this.answer.textContent) this.answer.textContent = "(The model says nothing.)";
     if (told.scores) this.element.append(scores(told, this.asked.choices));
-    this.element.append(tokens(told), seconds(told));
+    this.element.append(tokens(told, this.asked.duration));
+    if (told.kv_bytes) this.element.append(memory(told));
+    this.element.append(seconds(told));
   }
 
   fail(message) {
@@ -97,20 +101,20 @@ function scores(told, choices) {
   return list;
 }
 
-function tokens({ tokens: { audio, kept } }) {
+function figure(what, value) {
+  return element("div", { className: "figure" }, element("span", { textContent: what }), element("span", { textContent: value }));
+}
+
+function tokens({ tokens: { audio, kept }, pruning_rate: rate }, duration) {
   const share = audio ? kept / audio : 0;
   const percent = share > 0 && share < 0.01 ? "under 1" : Math.round(share * 100);
-  return element(
-    "div",
-    { className: "tokens" },
-    element(
-      "div",
-      { className: "figure" },
-      element("span", { textContent: `${kept} of ${audio} speech tokens` }),
-      element("span", { textContent: `${percent} %` }),
-    ),
-    bar(0, Math.min(share, 1), "kept"),
-  );
+  const shown = element("div", { className: "tokens" }, figure(`${kept} of ${audio} speech tokens`, `${percent} %`), bar(0, Math.min(share, 1), "kept"));
+  if (rate != null) shown.append(element("p", { className: "quiet", textContent: budget(rate, duration) }));
+  return shown;
+}
+
+function memory({ kv_bytes: bytes }) {
+  return figure("Memory in the LLM", `${Number((bytes / 1e6).toPrecision(3))} MB`);
 }
 
 function seconds({ seconds: spent, cached }) {
@@ -119,7 +123,7 @@ function seconds({ seconds: spent, cached }) {
   return element(
     "div",
     { className: "seconds" },
-    element("div", { className: "figure" }, element("span", { textContent: cached ? "Seconds, heard before" : "Seconds" }), total.toFixed(1)),
+    figure(cached ? "Seconds, heard before" : "Seconds", total.toFixed(1)),
     element("ul", { className: "steps" }, ...steps),
   );
 }

@@ -1,5 +1,6 @@
 // Times and spans of a recording, without a document.
 
+const BUDGET = 30; // seconds; what pruning rates are of
 const APART = 1; // seconds; kept moments nearer than that are heard as one passage
 
 /** Kept spans as passages that a person can listen to. */
@@ -20,6 +21,13 @@ export function clock(seconds, digits = 0) {
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60)];
   const rest = (whole % 60).toFixed(digits).padStart(digits ? digits + 3 : 2, "0");
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
+}
+
+/** What a pruning rate leaves of a recording, in words: the rate is of 30 s of tokens, or of all where there are fewer. */
+export function budget(rate, duration) {
+  const left = Number((Math.min(duration, BUDGET) * (1 - rate)).toFixed(1));
+  if (duration < BUDGET) return `Leaves ${left} s of the speech tokens.`;
+  return `Leaves ${left} s of speech tokens: the rate is of ${BUDGET} s, however long the recording.`;
 }
 
 /** How much of each of `columns` equal stretches was kept, 0 to 1. */

@@ -1,13 +1,15 @@
 """POST /v1/recordings, GET /v1/recordings/{hash}/audio, POST /v1/similarity, POST /v1/audio/transcriptions."""
 
+import os
 from functools import partial
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated, Any, final
 
 from fastapi import APIRouter, File, Form, Path, Request, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
-from starlette.background import BackgroundTask
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override
 
 from auricle.pruning.similarity import relevance
 from auricle.questions import check_question
@@ -52,8 +54,7 @@ def router(service: Service) -> APIRouter:
     async def recording_audio(recording: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]) -> Response:
         """A recording as a wav; parts of it by the header Range."""
         path = await service.wav(recording)
-        leave = BackgroundTask(path.unlink, missing_ok=True)
-        return FileResponse(path, headers={"ETag": f'"{recording}"'}, media_type="audio/wav", background=leave)
+        return _Lent(path, headers={"ETag": f'"{recording}"'}, media_type="audio/wav")
 
     @routes.post("/v1/similarity")
     async def similarity(request: Request, asked: schema.SimilarityRequest) -> JSONResponse:
@@ -88,6 +89,18 @@ def router(service: Service) -> APIRouter:
         return PlainTextResponse(said.text) if response_format == "text" else JSONResponse({"text": said.text})
 
     return routes
+
+
+@final
+class _Lent(FileResponse):
+    """A file that is removed when it has been sent; also where its client leaves or asks for a part it has not."""
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            os.unlink(self.path)
 
 
 def _encode(lm: SpeechLM, stop: Event, *, recordings: Recordings, upload: Upload) -> Encoded:
