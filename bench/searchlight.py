@@ -4,9 +4,9 @@
 
 Evidence recall is the share of the tokens of the sentence that holds the answer that is kept; silence is left out
 of it, as nobody can answer from it. No answer is asked for. Contextual vectors are those of the question and its
-choices where the prompt asks them, at two thresholds, since such vectors resemble each other more than embeddings do.
-A word is as rare to the LLM as it does not expect it behind the words before it. Intervals are 95 % bootstraps over
-the samples. Prints Markdown. Set AURICLE_TOKENS, and recordings are encoded once.
+choices where the prompt asks them, at two thresholds: they resemble each other more than embeddings do. A word is
+as rare to the LLM as it does not expect it behind the words before it. Intervals are 95 % bootstraps over the
+samples. Prints Markdown. Set AURICLE_TOKENS, and recordings are encoded once.
 """
 
 import argparse
