@@ -266,8 +266,8 @@ def _told_seconds(path: Path) -> float:
         return 0.0
     command = [program, "-v", "error", "-select_streams", "a:0", "-show_entries", "stream=duration:format=duration"]
     command += ["-of", "default=noprint_wrappers=1:nokey=1", *_only(path, _TIMED)]
-    told = subprocess.run(command, capture_output=True, check=False, text=True).stdout
-    return next((float(each) for each in told.split() if each[0].isdigit()), 0.0)
+    told = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+    return next((float(each) for each in told.split() if each[:1].isdigit()), 0.0)
 
 
 def _decoded(command: list[str], path: Path) -> Generator[Float[np.ndarray, "samples"], None, None]:
