@@ -20,6 +20,7 @@ from auricle.training.voicing import VOICES
 from fakes import FakeSpeechLM, random_tokens
 from models import tiny_mini
 from sets import write_spiral
+from tiny_llama import TinyLlama
 from training.fake_speech import fake_voice
 
 BENCH = Path(__file__).parent.parent / "bench"
@@ -241,7 +242,7 @@ def test_hours_measure_memory_and_seconds(monkeypatch, tmp_path, capsys, tiny):
 
 def test_searchlight_with_all_parts_is_the_product(monkeypatch, tmp_path, capsys):
     bench = module("searchlight")
-    lm, tokens = FakeSpeechLM(), random_tokens(700)
+    lm, tokens = TinyLlama(num_hidden_layers=12), random_tokens(700, dim=32)
     query = lm.query("When does the ferry leave?", ["at noon", "at dawn"])
     whole = dict(bench.choices(lm, tokens, query, 150))
     product = auricle.Searchlight(0.6).keep(tokens, query, lm)
