@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from auricle.errors import ModelError, OptionError
-from auricle.key_values import no_pairs
+from auricle.errors import MemoryFileError, ModelError, OptionError
+from auricle.key_values import Pairs, no_pairs
 from auricle.models.granite_speech import GraniteSpeech
 from auricle.models.mini.adapter import AuricleMini
 from auricle.models.phi4_multimodal import Phi4Multimodal
@@ -261,6 +261,16 @@ def test_a_memory_of_another_model_is_refused(lm):
     lm.model.get_output_embeddings().weight.data += 0.5
     with pytest.raises(ModelError, match="again with this model"):
         Summarizer(lm, trained(lm)).prompt(memory, lm.query("Where?"))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 3], ids=["layers", "heads", "numbers"])
+def test_a_memory_of_another_shape_is_refused(lm, axis):
+    """Though it says that it was made by these weights."""
+    maker = Summarizer(lm, trained(lm))
+    memory = maker.summarize(speech(lm, 9))
+    keys, values = (each.repeat_interleave(2, axis) for each in (memory.pairs.keys, memory.pairs.values))
+    with pytest.raises(MemoryFileError, match="summarize the recording again"):
+        maker.prompt(replace(memory, pairs=Pairs(keys, values)), lm.query("Where?"))
 
 
 def test_not_every_decoder_summarizes(lm):

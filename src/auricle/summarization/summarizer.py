@@ -164,8 +164,9 @@ class Summarizer:
 
         Raises:
             ModelError: another model made the memory, or this model's prompt before the speech has changed since.
+            MemoryFileError: its pairs are not of this model, though it says so.
         """
-        memory.check(self.lm.name, self._weights)
+        memory.check(self.lm.name, self._weights, no_pairs(self._decoder))
         template = self.lm.template(query.text, check_choices(choices) if choices else None)
         prefix = template.ids[: template.audio]
         if tuple(prefix.tolist()) != memory.about.prefix:
