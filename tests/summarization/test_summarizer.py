@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from auricle.errors import MemoryFileError, ModelError, OptionError
+from auricle.errors import ContextLengthError, MemoryFileError, ModelError, OptionError
 from auricle.key_values import Pairs, no_pairs
 from auricle.models.granite_speech import GraniteSpeech
 from auricle.models.mini.adapter import AuricleMini
@@ -15,7 +15,7 @@ from auricle.models.qwen2_5_omni import Qwen25Omni
 from auricle.summarization import layout
 from auricle.summarization.intervals import cut
 from auricle.summarization.sst import PROJECTIONS, SST, attentions, installed, new_sst
-from auricle.summarization.summarizer import UNTRAINED, Summarization, Summarizer, interval_pairs, load
+from auricle.summarization.summarizer import QUESTION, UNTRAINED, Summarization, Summarizer, interval_pairs, load
 from fakes import random_tokens
 from models import tiny_granite, tiny_mini, tiny_omni, tiny_phi4
 from summarizing import MAKE
@@ -192,6 +192,37 @@ def test_any_length_is_summarized(lm):
             torch.testing.assert_close(memory.times[-1, 1], speech(lm, count).times[-1, 1])
             assert memory.times[0, 0] == 0
     assert told[-4:] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_no_more_is_kept_than_leaves_room_for_a_question(lm):
+    """At the limit it can be asked; the ratio that the error names fits, and none below it."""
+    summarizer, query, told = Summarizer(lm, trained(lm), Summarization(2, 10)), lm.query("?"), []
+    tokens = speech(lm, 105)
+    tokens.embeds[:10] = 0  # which keep nothing
+    around = len(lm.template("?").ids)
+
+    def context(pairs):
+        lm.model.config.get_text_config().max_position_embeddings = around + QUESTION + pairs
+
+    context(48)
+    memory = summarizer.summarize(tokens)
+    assert len(memory) == 48
+    lm.generate(summarizer.prompt(memory, query), QUESTION)
+    context(47)
+    with pytest.raises(ContextLengthError, match=r"keep 48 pairs, .*; raise the compression ratio to 3") as error:
+        summarizer.summarize(tokens, on_interval=lambda *at: told.append(at))
+    assert lm.name in str(error.value)
+    context(29)  # nine intervals keep three at the ratio 4, and two at 5; the last, of five tokens, two, and one
+    with pytest.raises(ContextLengthError, match=r"keep 48 pairs, .*; raise the compression ratio to 4"):
+        summarizer.summarize(tokens, on_interval=lambda *at: told.append(at))
+    context(28)
+    with pytest.raises(ContextLengthError, match=r"keep 29 pairs, .*; raise the compression ratio to 5"):
+        summarizer.summarize(tokens, options=summarizer.at(4), on_interval=lambda *at: told.append(at))
+    assert len(summarizer.summarize(tokens, options=summarizer.at(5))) == 19
+    context(9)
+    with pytest.raises(ContextLengthError, match="summarize parts of the recording"):
+        summarizer.summarize(tokens, on_interval=lambda *at: told.append(at))
+    assert not told  # it was refused before anything was read
 
 
 def test_silence_is_not_read_and_gives_its_pairs_to_speech(lm):
