@@ -9,7 +9,7 @@ import typer
 
 from auricle.audio import SAMPLE_RATE
 from auricle.audio import load as load_audio
-from auricle.cli.evaluate import benchmarks_app, evaluation_app
+from auricle.cli.evaluate import Pruners, benchmarks_app, evaluation_app
 from auricle.cli.memory import Ratios, Sst, ask_memory, check_memory, load_summarizer, memory_app
 from auricle.cli.models import models_app
 from auricle.cli.options import (
@@ -179,6 +179,7 @@ def profile(
     audio: AudioFile,
     question: Question,
     *,
+    pruner: Pruners = None,
     summarize: Ratios = None,
     sst: Sst = None,
     model: Model = "mini",
@@ -189,25 +190,30 @@ def profile(
     as_json: Json = False,
     plot: Plot = None,
 ) -> None:
-    """Measure what each pruning method costs, and Speech-XL where a ratio is given."""
+    """Measure what pruning methods cost, and Speech-XL where a ratio is given.
+
+    By default SpeechPrune at four rates, the first 30 s and everything. A rate is an option, as in --pruner
+    fastv:layer=2,pruning_rate=0.8.
+    """
     from auricle.cli import show
     from auricle.questions import check_question
 
     check_question(question)
     check_plot(plot)
     waveform = load_audio(audio)
-    from auricle import profiling
+    from auricle import profiling, registry
     from auricle.asking import encode
     from auricle.errors import ModelError
     from auricle.models.hugging_face import HuggingFaceSpeechLM
 
+    chosen = tuple(map(registry.pruner, pruner)) if pruner else profiling.METHODS
     lm = load(model, dtype, device, trust_remote_code)
     if not isinstance(lm, HuggingFaceSpeechLM):
         raise ModelError(f"{lm.name} cannot be profiled; expected a model of transformers.")
     with show.progress("Listening") as on_window:
         recording = encode(lm, waveform, SAMPLE_RATE, on_window)
     summarizer = load_summarizer(lm, sst) if summarize else None
-    methods = (*profiling.METHODS, *(summarizer.at(ratio) for ratio in summarize or () if summarizer))
+    methods = (*chosen, *(summarizer.at(ratio) for ratio in summarize or () if summarizer))
     with show.progress("Measuring") as on_step:
         rows = profiling.profile(
             lm, recording, lm.query(question), methods, summarizer=summarizer, repeats=repeats, on_step=on_step
