@@ -5,21 +5,26 @@
 Recordings of the set are encoded one by one and their tokens joined. Every cell is a process of its own, so that
 its peak is its own: the most that was resident, with model and libraries. Seconds are the median of three
 questions, from the speech tokens to the first token of the answer; a summary is made once before, and stands in a
-column of its own. "too long": the prompt does not fit into the model's context. Prints Markdown.
+column of its own. "from file": from a saved memory, which is read for every question, to the first token.
+Key/value MB are those of the speech in a cache that was filled, or of the memory itself. "too long": the prompt
+does not fit into the model's context, and the MB, in brackets, are what they would be. Prints Markdown.
 """
 
 import argparse
 import random
 import resource
 import statistics
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
+from transformers import DynamicCache
 
 import auricle
 from auricle.asking import encode
@@ -30,6 +35,7 @@ from auricle.errors import ContextLengthError
 from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.speech_lm import AudioTokens, Query, SpeechPrompt
 from auricle.summarization import summarizer as summarization
+from auricle.summarization.memory import Memory
 from auricle.timing import now
 from auricle.training.lessons import join
 
@@ -44,9 +50,10 @@ class Cell:
     Attributes:
         tokens: of the speech.
         seen: of them, as tokens or pairs, by the LLM.
-        megabytes: of their keys and values.
+        megabytes: of their keys and values, as they lie in memory; computed where `first` is None.
         summary: seconds to make the summary.
-        first: seconds to the first token.
+        first: seconds to the first token; None where the prompt is too long.
+        loaded: seconds from a memory's file to the first token; None without a memory.
         peak: gigabytes resident.
     """
 
@@ -55,6 +62,7 @@ class Cell:
     megabytes: float
     summary: float
     first: float | None
+    loaded: float | None
     peak: float
 
 
@@ -74,25 +82,57 @@ def speech(lm: HuggingFaceSpeechLM, data: Path, minutes: float, seed: int) -> tu
 def measure(data: Path, method: str, minutes: float, ratio: int, sst: Path | None, seed: int) -> Cell:
     lm = auricle.load("mini")
     tokens, queries = speech(lm, data, minutes, seed)
-    summary, made = 0.0, None
-    if method == SUMMARY:
-        maker = summarization.load(lm, sst)
-        start = now()
-        made = maker.summarize(tokens, options=maker.at(ratio))
-        summary = now() - start
-    seconds, seen = list[float](), 0
     try:
-        for query in queries:
-            start = now()
-            prompt = maker.prompt(made, query) if made else pruned(lm, tokens, query, PRUNERS[method])
-            lm.generate(prompt, 1)
-            seconds.append(now() - start)
-            seen = len(made) if made else len(prompt.audio)
+        if method == SUMMARY:
+            return summarized(lm, tokens, queries, ratio, sst)
+        return read(lm, tokens, queries, PRUNERS[method])
     except ContextLengthError:
-        seen = len(tokens)
-    kv = Decoder.of(lm.model.config).kv(seen, tokens.embeds.element_size())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    return Cell(len(tokens), seen, kv / 1e6, summary, statistics.median(seconds) if seconds else None, peak)
+        seen = -(-len(tokens) // ratio) if method == SUMMARY else len(tokens)
+        kv = Decoder.of(lm.model.config).kv(seen, tokens.embeds.element_size())
+        return Cell(len(tokens), seen, kv / 1e6, 0.0, None, None, peak())
+
+
+def read(lm: HuggingFaceSpeechLM, tokens: AudioTokens, queries: list[Query], method: auricle.Pruner) -> Cell:
+    first = first_token(lm, lambda query: pruned(lm, tokens, query, method), queries)
+    most, prompt = peak(), pruned(lm, tokens, queries[0], method)
+    kv = speech_bytes(prompt, lm.prefill(prompt).cache)
+    return Cell(len(tokens), len(prompt.audio), kv / 1e6, 0.0, first, None, most)
+
+
+def summarized(
+    lm: HuggingFaceSpeechLM, tokens: AudioTokens, queries: list[Query], ratio: int, sst: Path | None
+) -> Cell:
+    maker = summarization.load(lm, sst)
+    start = now()
+    memory = maker.summarize(tokens, options=maker.at(ratio))
+    summary = now() - start
+    first, most = first_token(lm, lambda query: maker.prompt(memory, query), queries), peak()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "one.memory"
+        memory.save(path)
+        loaded = first_token(lm, lambda query: maker.prompt(Memory.load(path), query), queries)
+    return Cell(len(tokens), len(memory), memory.nbytes / 1e6, summary, first, loaded, most)
+
+
+def first_token(lm: HuggingFaceSpeechLM, prompt: Callable[[Query], SpeechPrompt], queries: list[Query]) -> float:
+    """Median seconds to make a prompt and an answer of one token."""
+    seconds = list[float]()
+    for query in queries:
+        start = now()
+        lm.generate(prompt(query), 1)
+        seconds.append(now() - start)
+    return statistics.median(seconds)
+
+
+def speech_bytes(prompt: SpeechPrompt, cache: DynamicCache) -> int:
+    """Of a filled cache, what the keys and values of the prompt's speech take."""
+    every = (each[:, :, prompt.audio] for layer in cache.layers for each in (layer.keys, layer.values))
+    return sum(each.nbytes for each in every)
+
+
+def peak() -> float:
+    """The most gigabytes that this process has had resident."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def pruned(lm: HuggingFaceSpeechLM, tokens: AudioTokens, query: Query, method: auricle.Pruner) -> SpeechPrompt:
@@ -108,8 +148,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    print("| minutes | method | speech tokens | seen | key/value MB | summary s | first token s | peak GB |")
-    print("|---|---|---|---|---|---|---|---|")
+    columns = "speech tokens | seen | key/value MB | summary s | first token s | from file s | peak GB"
+    print(f"| minutes | method | {columns} |\n|---|---|---|---|---|---|---|---|---|")
     for minutes in options.minutes:
         for method in (*PRUNERS, SUMMARY):
             run = partial(measure, options.data, method, minutes, options.ratio, options.sst, options.seed)
@@ -118,16 +158,10 @@ def main() -> None:
             name = f"{method} {options.ratio}" if method == SUMMARY else method
             summary = f"{cell.summary:.1f}" if method == SUMMARY else ""
             first = "too long" if cell.first is None else f"{cell.first:.2f}"
-            row = (
-                minutes,
-                name,
-                cell.tokens,
-                cell.seen,
-                f"{cell.megabytes:.1f}",
-                summary,
-                first,
-                f"{cell.peak:.2f}",
-            )
+            megabytes = f"({cell.megabytes:.1f})" if cell.first is None else f"{cell.megabytes:.1f}"
+            loaded = "" if cell.loaded is None else f"{cell.loaded:.2f}"
+            seen = (cell.tokens, cell.seen, megabytes)
+            row = (minutes, name, *seen, summary, first, loaded, f"{cell.peak:.2f}")
             print("| " + " | ".join(map(str, row)) + " |", flush=True)
 
 

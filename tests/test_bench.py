@@ -12,8 +12,10 @@ import torch
 import auricle
 from auricle.audio import SAMPLE_RATE
 from auricle.benchmarks.jsonl import Jsonl
+from auricle.cost import Decoder
 from auricle.errors import DataError
 from auricle.models.mini.adapter import AuricleMini
+from auricle.summarization.memory import Memory
 from auricle.summarization.sst import new_sst, save_sst
 from auricle.summarization.summarizer import Summarization
 from auricle.training.voicing import VOICES
@@ -228,14 +230,25 @@ def test_hours_measure_memory_and_seconds(monkeypatch, tmp_path, capsys, tiny):
     data = write_spiral(tmp_path / "set", 4, seconds=40.0)
     monkeypatch.setattr(hours.auricle, "load", lambda _: tiny)
     sst = tmp_path / "sst"
-    cells = {name: hours.measure(data, name, 1.5, 8, sst, 0) for name in (*hours.PRUNERS, hours.SUMMARY)}
+    loaded, load = [], Memory.load
+    monkeypatch.setattr(Memory, "load", lambda path: loaded.append(load(path)) or loaded[-1])
+    with monkeypatch.context() as patch:
+        patch.setattr(hours, "Decoder", None)  # nothing that fits is computed
+        cells = {name: hours.measure(data, name, 1.5, 8, sst, 0) for name in (*hours.PRUNERS, hours.SUMMARY)}
     assert {each.tokens for each in cells.values()} == {1125}
     assert [each.seen for each in cells.values()][:2] == [1125, 150]
     full, pruned, summary = cells.values()
     assert summary.seen <= 141
     assert summary.megabytes / full.megabytes == pytest.approx(summary.seen / 1125)
     assert min(full.first, pruned.first, summary.first, summary.summary, summary.peak) > 0
-    assert (full.summary, pruned.summary) == (0, 0)
+    assert (full.summary, pruned.summary, full.loaded, pruned.loaded) == (0, 0, None, None)
+    assert summary.loaded > 0
+    assert [each.nbytes for each in loaded] == [summary.megabytes * 1e6] * 3
+    assert full.megabytes * 1e6 == Decoder.of(tiny.model.config).kv(1125, 4)
+    assert pruned.megabytes * 1e6 == pytest.approx(full.megabytes * 1e6 * 150 / 1125)
+    tiny.model.config.get_text_config().max_position_embeddings = 200
+    long = [hours.measure(data, name, 1.5, ratio, sst, 0) for name, ratio in (("full", 8), (hours.SUMMARY, 1))]
+    assert [(each.first, each.loaded, each.megabytes) for each in long] == [(None, None, full.megabytes)] * 2
     with pytest.raises(ValueError, match="not enough"):
         hours.measure(data, "full", 9, 8, sst, 0)
 

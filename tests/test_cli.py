@@ -209,6 +209,14 @@ def test_profile_json_holds_every_row(loads, run, recording):
     assert found["rows"][0]["prefill"].keys() == {"tflops", "seconds", "peak_memory"}
 
 
+def test_profile_takes_pruners(loads, run, recording):
+    given = ("--pruner", "fastv:layer=1,pruning_rate=0.8", "--pruner", "uniform")
+    code, out, err = run("profile", recording, "Where?", "--repeats", 1, *given, "--json")
+    assert (code, err) == (0, "")
+    found = [(row["method"], row["pruning_rate"], row["speech_tokens"]) for row in json.loads(out)["rows"]]
+    assert found == [("fastv", 0.8, 75), ("uniform", 0.6, 150)]
+
+
 def test_pruners_are_listed_with_what_they_do(run):
     code, out, err = run("pruners")
     assert (code, err) == (0, "")

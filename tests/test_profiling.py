@@ -9,6 +9,7 @@ from auricle.audio import SAMPLE_RATE
 from auricle.cost import Decoder
 from auricle.errors import OptionError
 from auricle.profiling import METHODS, count_flops, peak_growth, profile
+from auricle.pruning.fastv import FastV
 from auricle.pruning.full import Full
 from auricle.pruning.speechprune import SpeechPrune
 from auricle.summarization.sst import new_sst
@@ -178,6 +179,17 @@ def test_a_summary_costs_what_its_pairs_and_the_question_do(lm):
     assert row.overhead_seconds > 0
     with pytest.raises(OptionError, match="give the summarizer"):
         profile(lm, recording, lm.query(QUESTION), (summarizer.at(8),))
+
+
+def test_what_is_dropped_inside_the_llm_costs_its_first_layers_whole(lm):
+    layers = lm.model.config.num_hidden_layers
+    methods = (Full(), FastV(0.8, layer=1), SpeechPrune(0.8))
+    full, inside, before = profile(lm, recording_of(lm), lm.query(QUESTION), methods, repeats=1)
+    assert (inside.speech_tokens, inside.total_tokens) == (before.speech_tokens, before.total_tokens)
+    assert before.prefill.tflops < inside.prefill.tflops < full.prefill.tflops
+    assert inside.prefill.tflops == pytest.approx(inside.tflops_formula, rel=1e-3)
+    expected = (full.memory_formula.kv + (layers - 1) * before.memory_formula.kv) / layers
+    assert inside.memory_formula.kv == expected
 
 
 def test_a_prompt_beyond_the_context_has_a_formula_but_no_measurement():

@@ -66,7 +66,7 @@ class Seconds:
 
     Attributes:
         encode: from samples to speech tokens; the same in every answer about one `Recording`.
-        prune: choosing the tokens.
+        prune: choosing the tokens, and summarizing them for this question.
         prefill: the LLM reading the prompt.
         decode: all that follows: the answer's tokens, or the likelihood of each choice and its prior.
     """
@@ -86,7 +86,7 @@ class Answer:
         choice: its letter; None without choices.
         scores: of every choice, by letter, in nats; None without choices.
         model: the Speech LLM's name.
-        pruner: the method's name.
+        pruner: the method's name, such as "speechprune", "speech-xl" or "speechprune + speech-xl".
         pruning_rate: fraction removed; None for methods without a rate.
         compression_ratio: speech tokens per SST, where a memory was asked.
         tokens: how many there were, were kept and stood around them.

@@ -5,7 +5,7 @@ allocators and by formula. The formulas are in `auricle.cost`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from statistics import median
@@ -67,7 +67,8 @@ class Row:
     Attributes:
         method: its name.
         pruning_rate: fraction removed; None for methods without a rate.
-        speech_tokens: that the LLM sees, as tokens or as the key/value pairs that stand for them.
+        speech_tokens: that the LLM sees, as tokens or as the key/value pairs that stand for them; in its last
+            layer, where a method drops some inside the LLM.
         total_tokens: that the LLM sees, with template and question.
         tflops_formula: 10^12 operations of the prefill.
         memory_formula: bytes of weights, key/value cache and activations.
@@ -126,7 +127,7 @@ def profile(
     others = len(whole) - len(tokens)
     prompts = [whole, *(_prompt(whole, tokens, query, each, lm, summarizer) for each in methods)]
     # Whoever keeps everything shares the unpruned prompt's figures, which stand at 0.
-    place = [0 if len(prompt) == len(whole) else i for i, prompt in enumerate(prompts)]
+    place = [0 if len(each) == len(whole) and each.later is None else i for i, each in enumerate(prompts)]
     steps = _Steps(len(set(place)) + repeats + 1, on_step)
     counts = {i: _count(lm, prompts[i], steps) for i in sorted(set(place))}
     jobs: dict[_Job, Callable[[], object]] = {
@@ -143,8 +144,8 @@ def profile(
             Row(
                 method=pruner_name(method) if isinstance(method, Pruner) else NAME,
                 pruning_rate=getattr(method, "pruning_rate", None),
-                speech_tokens=len(prompts[i]) - others,
-                total_tokens=len(prompts[i]),
+                speech_tokens=_seen(prompts[i]) - others,
+                total_tokens=_seen(prompts[i]),
                 tflops_formula=_flops(lm, prompts[i]) / 1e12,
                 memory_formula=_memory(lm, prompts[i]),
                 prefill=prefill,
@@ -255,9 +256,23 @@ def _choice(
     return partial(cast(Summarizer, summarizer).summarize, tokens, options=method)
 
 
+def _seen(prompt: SpeechPrompt) -> int:
+    """What the LLM's last layer sees."""
+    return len(prompt) if prompt.later is None else int(prompt.later.stays.sum())
+
+
+def _parts(lm: HuggingFaceSpeechLM, prompt: SpeechPrompt) -> tuple[tuple[Decoder, int], ...]:
+    """The decoder's layers, in one or two parts, with the tokens that each part reads."""
+    decoder, read = _decoder(lm), prompt.embeds.shape[1]
+    if prompt.later is None:
+        return ((decoder, read),)
+    first = replace(decoder, layers=prompt.later.layer)
+    return (first, read), (replace(decoder, layers=decoder.layers - first.layers), _seen(prompt))
+
+
 def _flops(lm: HuggingFaceSpeechLM, prompt: SpeechPrompt) -> int:
-    read = prompt.embeds.shape[1]
-    return _decoder(lm).flops(read, past=len(prompt) - read).total
+    past, head = len(prompt) - prompt.embeds.shape[1], _decoder(lm).flops(0).total
+    return head + sum(part.flops(read, logits=0, past=past).total for part, read in _parts(lm, prompt))
 
 
 def _decoder(lm: HuggingFaceSpeechLM) -> Decoder:
@@ -267,9 +282,10 @@ def _decoder(lm: HuggingFaceSpeechLM) -> Decoder:
 def _memory(lm: HuggingFaceSpeechLM, prompt: SpeechPrompt) -> Memory:
     config, each = lm.model.config.get_text_config(), prompt.embeds.element_size()
     eager = getattr(config, "_attn_implementation", None) == "eager"
+    past = len(prompt) - prompt.embeds.shape[1]
     return Memory(
         weights=lm.model.get_memory_footprint(),
-        kv=_decoder(lm).kv(len(prompt), each),
+        kv=sum(part.kv(read + past, each) for part, read in _parts(lm, prompt)),
         activations=_decoder(lm).activations(prompt.embeds.shape[1], each, stored_attention=eager),
     )
 

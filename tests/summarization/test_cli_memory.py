@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -9,7 +10,11 @@ import torch
 from auricle import loading
 from auricle.asking import encode
 from auricle.audio import SAMPLE_RATE
+from auricle.audio import load as load_audio
+from auricle.benchmarks.base import Sample
 from auricle.errors import OptionError
+from auricle.evaluation.methods import Method
+from auricle.evaluation.run import Asking, Plan
 from auricle.models.mini.adapter import AuricleMini
 from auricle.models.qwen2_audio import Qwen2Audio
 from auricle.pruning.uniform import Uniform
@@ -71,6 +76,38 @@ def test_a_recording_is_summarized_once_and_asked_often(lm, sst, audio, run, tmp
     assert "speech-xl 4, model auricle-mini" in out
 
 
+@pytest.mark.parametrize("given", [("--pruner", "uniform", "--pruning-rate", 0.9), ("--pruner", "full"), ()])
+def test_asking_prunes_and_then_summarizes(lm, sst, audio, run, given):
+    """As an evaluation does that composes; without a pruner, everything is summarized."""
+    code, out, err = run("ask", audio, "Where?", *CHOICES, "--summarize", 4, "--sst", sst, *given, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    made = Method("both", pruner=Uniform(0.9) if "uniform" in given else None, compression_ratio=4)
+    sample = Sample("1", lambda: load_audio(audio), "Where?", CHOICES[1::2], 0)
+    plan = Plan((made,))
+    (record,) = Asking(lm, plan, summarizer.load(lm, sst))(sample, [(made, order) for order in plan.orders(sample)])
+    scores = np.subtract(record.loglikelihoods, record.prior)
+    assert list(found["scores"].values()) == pytest.approx(list(scores), abs=1e-4)
+    assert (found["tokens"]["audio"], found["tokens"]["kept"]) == (record.audio_tokens, record.kept_tokens)
+    assert (
+        found["pruner"] == {"uniform": "uniform + ", "full": "full + "}.get((*given, "", "")[1], "") + "speech-xl"
+    )
+    assert (found["compression_ratio"], found["pruning_rate"]) == (4, 0.9 if "uniform" in given else None)
+    assert min(found["seconds"]["encode"], found["seconds"]["prune"]) > 0
+
+
+def test_a_rate_alone_is_of_the_default_pruner(lm, sst, audio, run):
+    code, out, _ = run("ask", audio, "Where?", "--summarize", 4, "--sst", sst, "--pruning-rate", 0.5)
+    assert code == 0
+    assert "speechprune 0.5 + speech-xl 4, model auricle-mini" in out
+
+
+def test_what_is_dropped_inside_the_llm_cannot_be_summarized(lm, sst, audio, run):
+    code, _, err = run("ask", audio, "Where?", "--summarize", 4, "--sst", sst, "--pruner", "fastv:layer=1")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "drops speech inside the LLM" in err
+
+
 def test_people_are_told_what_was_kept(lm, sst, audio, run, tmp_path):
     code, out, _ = run("summarize", audio, "-o", tmp_path / "m", "--sst", sst, "--boundaries", "dynamic")
     assert code == 0
@@ -83,6 +120,8 @@ def test_people_are_told_what_was_kept(lm, sst, audio, run, tmp_path):
     [
         (("--plot", "one.png"), "cannot be drawn"),
         (("--sst", "nowhere"), "holds no Speech Summarization Tokens"),
+        (("--summarize", "4"), "is a memory, of which nothing can be pruned or summarized; leave out --summarize."),
+        (("--pruner", "uniform", "--pruning-rate", "0"), "leave out --pruner and --pruning-rate."),
     ],
 )
 def test_mistakes_are_one_sentence(lm, sst, audio, run, tmp_path, arguments, words):

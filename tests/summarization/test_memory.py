@@ -51,20 +51,47 @@ def tampered(path, about=None, tensors=None, form=FORMAT):
         {"about": {"prefix": 3}},
         {"about": {"weights": 3}},
         {"about": {"duration": "long"}},
+        {"about": {"duration": "12.5"}},
+        {"about": {"duration": True}},
+        {"about": {"duration": -0.5}},
+        {"about": {"duration": float("nan")}},
+        {"about": {"duration": float("inf")}},
+        {"about": {"duration": 10**400}},
+        {"about": {"compression_ratio": 0}},
+        {"about": {"speech_tokens": -1}},
+        {"about": {"prefix": [1, -2]}},
         {"about": {"more": 1}},
         {"about": {"speech_tokens": True}},
         {"tensors": {"times": None}},
-        {"tensors": {"times": torch.zeros(4, 2)}},
-        {"tensors": {"times": torch.zeros(5, 2, dtype=torch.long)}},
-        {"tensors": {"keys": torch.zeros(3, 2, 5)}},
-        {"tensors": {"values": torch.zeros(3, 2, 4, 4)}},
-        {"tensors": {"keys": torch.zeros(3, 2, 5, 4, dtype=torch.int8)}},
+        {"tensors": {"times": torch.full((5, 2), torch.nan)}},
+        {"tensors": {"times": torch.full((5, 2), torch.inf)}},
+        {"tensors": {"times": torch.full((5, 2), -1.0)}},
     ],
     ids=str,
 )
 def test_a_crafted_file_is_refused(tmp_path, changes):
     tampered(tmp_path / "one.memory", **changes)
     with pytest.raises(MemoryFileError, match="auricle summarize"):
+        Memory.load(tmp_path / "one.memory")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({"keys": torch.zeros(3, 2), "values": torch.zeros(3, 2)}, r"have the shapes \(3, 2\), \(3, 2\), \(5, 2\)"),
+        ({"keys": torch.zeros(3, 2, 5), "values": torch.zeros(3, 2, 5)}, "have the shapes"),
+        ({"values": torch.zeros(3, 2, 4, 4)}, "have the shapes"),
+        ({"values": torch.zeros(3, 1, 5, 4)}, "have the shapes"),
+        ({"times": torch.zeros(4, 2)}, "have the shapes"),
+        ({"keys": torch.zeros(3, 2, 5, 4, dtype=torch.int8)}, "no floating-point numbers"),
+        ({"values": torch.zeros(3, 2, 5, 4, dtype=torch.int8)}, "no floating-point numbers"),
+        ({"times": torch.zeros(5, 2, dtype=torch.long)}, "no floating-point numbers"),
+    ],
+)
+def test_crafted_tensors_are_refused_for_what_they_are(tmp_path, tensors, words):
+    """The words tell our check from the types that only tests check at run time."""
+    tampered(tmp_path / "one.memory", tensors=tensors)
+    with pytest.raises(MemoryFileError, match=words):
         Memory.load(tmp_path / "one.memory")
 
 

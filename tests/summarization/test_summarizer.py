@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from auricle.errors import ModelError, OptionError
-from auricle.key_values import no_pairs
+from auricle.errors import ContextLengthError, MemoryFileError, ModelError, OptionError
+from auricle.key_values import Pairs, no_pairs
 from auricle.models.granite_speech import GraniteSpeech
 from auricle.models.mini.adapter import AuricleMini
 from auricle.models.phi4_multimodal import Phi4Multimodal
@@ -15,7 +15,7 @@ from auricle.models.qwen2_5_omni import Qwen25Omni
 from auricle.summarization import layout
 from auricle.summarization.intervals import cut
 from auricle.summarization.sst import PROJECTIONS, SST, attentions, installed, new_sst
-from auricle.summarization.summarizer import UNTRAINED, Summarization, Summarizer, interval_pairs, load
+from auricle.summarization.summarizer import QUESTION, UNTRAINED, Summarization, Summarizer, interval_pairs, load
 from fakes import random_tokens
 from models import tiny_granite, tiny_mini, tiny_omni, tiny_phi4
 from summarizing import MAKE
@@ -194,6 +194,37 @@ def test_any_length_is_summarized(lm):
     assert told[-4:] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
+def test_no_more_is_kept_than_leaves_room_for_a_question(lm):
+    """At the limit it can be asked; the ratio that the error names fits, and none below it."""
+    summarizer, query, told = Summarizer(lm, trained(lm), Summarization(2, 10)), lm.query("?"), []
+    tokens = speech(lm, 105)
+    tokens.embeds[:10] = 0  # which keep nothing
+    around = len(lm.template("?").ids)
+
+    def context(pairs):
+        lm.model.config.get_text_config().max_position_embeddings = around + QUESTION + pairs
+
+    context(48)
+    memory = summarizer.summarize(tokens)
+    assert len(memory) == 48
+    lm.generate(summarizer.prompt(memory, query), QUESTION)
+    context(47)
+    with pytest.raises(ContextLengthError, match=r"keep 48 pairs, .*; raise the compression ratio to 3") as error:
+        summarizer.summarize(tokens, on_interval=lambda *at: told.append(at))
+    assert lm.name in str(error.value)
+    context(29)  # nine intervals keep three at the ratio 4, and two at 5; the last, of five tokens, two, and one
+    with pytest.raises(ContextLengthError, match=r"keep 48 pairs, .*; raise the compression ratio to 4"):
+        summarizer.summarize(tokens, on_interval=lambda *at: told.append(at))
+    context(28)
+    with pytest.raises(ContextLengthError, match=r"keep 29 pairs, .*; raise the compression ratio to 5"):
+        summarizer.summarize(tokens, options=summarizer.at(4), on_interval=lambda *at: told.append(at))
+    assert len(summarizer.summarize(tokens, options=summarizer.at(5))) == 19
+    context(9)
+    with pytest.raises(ContextLengthError, match="summarize parts of the recording"):
+        summarizer.summarize(tokens, on_interval=lambda *at: told.append(at))
+    assert not told  # it was refused before anything was read
+
+
 def test_silence_is_not_read_and_gives_its_pairs_to_speech(lm):
     tokens = speech(lm, 24)
     tokens.embeds[::2] = 0
@@ -261,6 +292,16 @@ def test_a_memory_of_another_model_is_refused(lm):
     lm.model.get_output_embeddings().weight.data += 0.5
     with pytest.raises(ModelError, match="again with this model"):
         Summarizer(lm, trained(lm)).prompt(memory, lm.query("Where?"))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 3], ids=["layers", "heads", "numbers"])
+def test_a_memory_of_another_shape_is_refused(lm, axis):
+    """Though it says that it was made by these weights."""
+    maker = Summarizer(lm, trained(lm))
+    memory = maker.summarize(speech(lm, 9))
+    keys, values = (each.repeat_interleave(2, axis) for each in (memory.pairs.keys, memory.pairs.values))
+    with pytest.raises(MemoryFileError, match="summarize the recording again"):
+        maker.prompt(replace(memory, pairs=Pairs(keys, values)), lm.query("Where?"))
 
 
 def test_not_every_decoder_summarizes(lm):

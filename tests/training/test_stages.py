@@ -14,10 +14,10 @@ from auricle.errors import ModelError, OptionError, TrainingError, WeightsError
 from auricle.models.mini import assembly, wheels
 from auricle.models.mini.adapter import AuricleMini
 from auricle.models.qwen2_audio import Qwen2Audio
-from auricle.summarization.sst import load_sst
+from auricle.summarization.sst import SST_FILE, load_sst
 from auricle.summarization.summarizer import Summarization
 from auricle.synthesis import SpokenSentence, Turn
-from auricle.training import align, instruct, recordings, stages
+from auricle.training import align, compress, instruct, recordings, stages
 from auricle.training.loop import Schedule
 from auricle.training.recipes import AlignRecipe, CompressRecipe, InstructRecipe, recipe
 from auricle.training.recordings import save_shard, shard_path
@@ -28,6 +28,12 @@ from models import tiny, tiny_mini
 
 ALIGN = AlignRecipe(schedule=Schedule(epochs=2.0, learning_rate=1e-2, batch_size=2))
 INSTRUCT = InstructRecipe(rank=2, schedule=Schedule(epochs=1.0, learning_rate=1e-2, batch_size=1))
+COMPRESS = CompressRecipe(
+    rank=2,
+    curriculum=((2,), (4,)),
+    interval=8,
+    schedule=Schedule(epochs=8.0, learning_rate=1e-3, batch_size=1, evaluations=1),
+)
 TOLD = Talk("lecture", (Turn("spk_1", ("The boat.",)),), (Question("Which?", "boat", ("a", "b", "c")),))
 KEPT = Talk("lecture", (Turn("spk_1", ("The sea.",)),), (Question("What?", "sea", ("a", "b", "c")),))
 # peft asks transformers for an attribute by its old name.
@@ -157,22 +163,20 @@ def test_both_stages(tiny_parts, data, tmp_path):
 @peft_warns
 def test_ssts_are_trained_for_what_was_tuned(tiny_parts, data, tmp_path):
     output = tmp_path / "run"
-    schedule = replace(INSTRUCT.schedule, epochs=8.0, learning_rate=1e-3, evaluations=1)
-    given = CompressRecipe(rank=2, curriculum=((2,), (4,)), interval=8, schedule=schedule)
     run_align(data, output, ALIGN)
     with pytest.raises(TrainingError, match="holds no lora; run 'auricle train instruct' first"):
-        run_compress(data, output, "sst", given, {})
+        run_compress(data, output, "sst", COMPRESS, {})
     run_instruct(data, output, INSTRUCT, {})
-    run_compress(data, output, "sst", given, {})
-    run_compress(data, output, "pool", replace(given, placement="pool"), {})
-    assert recipe(CompressRecipe, output / "sst" / "compress.json", {}) == given
+    run_compress(data, output, "sst", COMPRESS, {})
+    run_compress(data, output, "pool", replace(COMPRESS, placement="pool"), {})
+    assert recipe(CompressRecipe, output / "sst" / "compress.json", {}) == COMPRESS
     lm = loading.load(output / "model")
     sst, trained = load_sst(lm, output / "sst")
     assert Summarization(**trained) == Summarization(interval=8)
     assert sst.rank == 2
     assert any(weight.any() for name, weight in sst.named_parameters() if name.endswith("up.weight"))
     with pytest.raises(TrainingError, match="sst' is trained already; remove it, or give another name"):
-        run_compress(data, output, "sst", given, {})
+        run_compress(data, output, "sst", COMPRESS, {})
 
 
 def test_a_placement_that_is_not_known():
@@ -184,6 +188,14 @@ def test_a_placement_that_is_not_known():
 def test_a_curriculum_without_ratios(curriculum):
     with pytest.raises(OptionError, match="expected ratios of at least 1 for each phase"):
         CompressRecipe(curriculum=curriculum)
+
+
+@pytest.mark.parametrize("given", [[2, 4], [["2"]], [[2.5]], [[True]], [[2], None], 3, "24", None, {"2": 4}])
+def test_a_file_with_a_curriculum_that_is_none(tmp_path, given):
+    (tmp_path / "compress.json").write_text(json.dumps({"curriculum": given}))
+    with pytest.raises(OptionError, match="expected a list of whole ratios for each phase") as error:
+        recipe(CompressRecipe, tmp_path / "compress.json", {})
+    assert f"curriculum is {given!r};" in str(error.value)
 
 
 @peft_warns
@@ -317,6 +329,13 @@ def test_kills(tiny_parts, data, tmp_path, monkeypatch):
         (instruct, "instruct"),
     )
     assert same(whole / "lora" / "adapter_model.safetensors", killed / "lora" / "adapter_model.safetensors")
+    run_compress(data, whole, "sst", COMPRESS, {})
+    killed_at(monkeypatch, compress, "fit", 1, lambda: run_compress(data, killed, "sst", COMPRESS, {}))
+    killed_at(monkeypatch, compress, "fit", 2, lambda: run_compress(data, killed, "sst", COMPRESS, {}))
+    with pytest.raises(TrainingError, match=r"compress.json' says that this began with another curriculum; go on"):
+        run_compress(data, killed, "sst", replace(COMPRESS, curriculum=((2,), (8,))), {})
+    run_compress(data, killed, "sst", COMPRESS, {})
+    assert same(whole / "sst" / SST_FILE, killed / "sst" / SST_FILE)
 
 
 def test_what_cannot_be_trained(tiny_parts, data, tmp_path, monkeypatch):
@@ -343,6 +362,8 @@ def test_auricle_mini_takes_no_options(tmp_path):
         ({"rank": 0}, "rank is 0; expected at least 1"),
         ({"shards": -1}, "shards is -1; expected at least 1"),
         ({"read": -1}, "read is -1; expected at least 0"),
+        ({"read": None}, "read is None; expected something like 1"),
+        ({"schedule": {"epochs": None}}, "epochs is None; expected something like"),
     ],
 )
 def test_a_number_that_no_recipe_takes(tmp_path, values, words):
@@ -358,17 +379,20 @@ def test_a_number_that_no_recipe_takes(tmp_path, values, words):
         (["data", "--help"], ["--shards", "--processes", "--seed", "--output"]),
         (["align", "--help"], ["--shards", "--config", "--learning-rate", "--batch-size", "--patience", "--seed"]),
         (["instruct", "--help"], ["--invented", "--read", "--rank", "--model", "--dtype", "--data"]),
+        (["align", "--help"], ["run's align.json"]),
+        (["instruct", "--help"], ["run's instruct.json"]),
+        (["compress", "--help"], ["run's compress.json", "--phase", "--one-ratio"]),
     ],
 )
 def test_help(run, arguments, words):
     code, printed, _ = run("train", *arguments)
     assert code == 0
-    assert all(word in printed for word in words)
+    assert all(word in " ".join(printed.split()) for word in words)
 
 
 def test_options_reach_the_stages(monkeypatch, tmp_path):
     given = []
-    for name in ("run_data", "run_align", "run_instruct"):
+    for name in ("run_data", "run_align", "run_instruct", "run_compress"):
         monkeypatch.setattr(stages, name, lambda *options, name=name: given.append((name, *options)))
     config = tmp_path / "config.json"
     config.write_text('{"shards": 7, "schedule": {"epochs": 9.0, "evaluations": 2}}')
@@ -391,6 +415,10 @@ def test_options_reach_the_stages(monkeypatch, tmp_path):
     ]
     options += ["--evaluations", "3", "--dtype", "float32", "--trust-remote-code"]
     assert main(["train", "instruct", *out, *options]) == 0
+    kinds = ["--boundaries", "dynamic", "--placement", "interleave", "--silence", "read"]
+    phases = ["--phase", "2,4", "--phase", "8", "--one-ratio", "--interval", "16", "--name", "mine"]
+    options = ["--read", "0", "--rank", "6", "--model", "a/b", "--shards", "3", "--dtype", "float32"]
+    assert main(["train", "compress", *out, *options, *kinds, *phases, "--evaluations", "4"]) == 0
     schedule = Schedule(2.0, 0.1, 4, accumulation=6, evaluations=2, patience=8, seed=5)
     assert given == [
         ("run_data", tmp_path, 7, 3, 5),
@@ -402,6 +430,26 @@ def test_options_reach_the_stages(monkeypatch, tmp_path):
             InstructRecipe(3, read=2, invented=9, rank=8, model="a/b", schedule=replace(schedule, evaluations=3)),
             {"dtype": "float32", "device": None, "trust_remote_code": True},
         ),
+        (
+            "run_compress",
+            tmp_path / "data",
+            tmp_path,
+            "mine",
+            CompressRecipe(
+                shards=3,
+                read=0,
+                rank=6,
+                curriculum=((2, 4), (8,)),
+                mixed=False,
+                interval=16,
+                boundaries="dynamic",
+                placement="interleave",
+                silence="read",
+                model="a/b",
+                schedule=replace(schedule, evaluations=4),
+            ),
+            {"dtype": "float32", "device": None},
+        ),
     ]
 
 
@@ -409,8 +457,9 @@ def test_defaults_are_the_recipes(monkeypatch):
     given = []
     monkeypatch.setattr(stages, "run_align", lambda *options: given.append(options[2]))
     monkeypatch.setattr(stages, "run_instruct", lambda *options: given.append(options[2]))
-    assert main(["train", "align"]) == main(["train", "instruct"]) == 0
-    assert given == [AlignRecipe(), InstructRecipe()]
+    monkeypatch.setattr(stages, "run_compress", lambda *options: given.extend(options[2:4]))
+    assert main(["train", "align"]) == main(["train", "instruct"]) == main(["train", "compress"]) == 0
+    assert given == [AlignRecipe(), InstructRecipe(), "sst", CompressRecipe()]
 
 
 def test_an_error_is_one_sentence(tiny_parts, run, tmp_path):

@@ -10,7 +10,8 @@ import typer
 from auricle.audio import SAMPLE_RATE
 from auricle.audio import load as load_audio
 from auricle.cli.evaluate import benchmarks_app, evaluation_app
-from auricle.cli.memory import Ratios, Sst, ask_memory, load_summarizer, memory_app
+from auricle.cli.evaluation_options import Pruners
+from auricle.cli.memory import Ratios, Sst, ask_memory, check_memory, load_summarizer, memory_app
 from auricle.cli.models import models_app
 from auricle.cli.options import (
     AudioFile,
@@ -72,12 +73,21 @@ def ask(
         typer.Option(metavar="TEXT", help="A possible answer, without a letter; give two or more."),
     ] = None,
     model: Model = "mini",
-    pruner: Annotated[str, typer.Option(metavar="NAME", help="See 'auricle pruners'.")] = "speechprune",
-    pruning_rate: Annotated[float, typer.Option(help="Fraction of 30 s of speech tokens to remove, 0 to 1.")] = 0.6,
+    pruner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="See 'auricle pruners'; speechprune by default, or none with --summarize."
+        ),
+    ] = None,
+    pruning_rate: Annotated[
+        float | None, typer.Option(help="Fraction of 30 s of speech tokens to remove, 0 to 1; 0.6 by default.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="For methods that draw at random.")] = 0,
     summarize: Annotated[
         int | None,
-        typer.Option(min=1, metavar="RATIO", help="Summarize RATIO speech tokens into one, prune none."),
+        typer.Option(
+            min=1, metavar="RATIO", help="Summarize RATIO speech tokens into one, of all or what --pruner leaves."
+        ),
     ] = None,
     sst: Sst = None,
     prior: Annotated[
@@ -97,28 +107,31 @@ def ask(
     from auricle.questions import check_choices, check_question
     from auricle.summarization.format import is_memory
 
+    rate = 0.6 if pruning_rate is None else pruning_rate
     check_question(question)
     check_choices(choice or ())
-    check_rate(pruning_rate)
+    check_rate(rate)
     check_plot(plot)
-    if summarize or is_memory(audio):
-        if plot:
-            raise OptionError("What a memory holds cannot be drawn; leave out --plot.")
-        source = audio if is_memory(audio) else load_audio(audio)
-        lm = load(model, dtype, device, trust_remote_code)
-        query = lm.query(question, choice or ())
-        answered, duration = ask_memory(
-            lm, sst, source, summarize, query, prior=prior, max_new_tokens=max_new_tokens
-        )
-        show.answer(answered, duration, query.choices, as_json=as_json)
-        return
-    waveform = load_audio(audio)
+    remembered = is_memory(audio)
+    if remembered:
+        check_memory(audio, summarize=summarize, pruner=pruner, pruning_rate=pruning_rate)
+    if plot and (remembered or summarize):
+        raise OptionError("What a memory holds cannot be drawn; leave out --plot.")
+    waveform = None if remembered else load_audio(audio)
     from auricle import registry
     from auricle.asking import answer, encode
 
-    method = registry.pruner(pruner, pruning_rate=pruning_rate, seed=seed)
+    all_is_read = summarize and pruner is None and pruning_rate is None
+    method = None if all_is_read else registry.pruner(pruner or "speechprune", pruning_rate=rate, seed=seed)
     lm = load(model, dtype, device, trust_remote_code)
     query = lm.query(question, choice or ())
+    if waveform is None or summarize:
+        source = audio if waveform is None else waveform
+        answered, duration = ask_memory(
+            lm, sst, source, summarize, method, query, prior=prior, max_new_tokens=max_new_tokens
+        )
+        show.answer(answered, duration, query.choices, as_json=as_json)
+        return
     with show.progress("Listening") as on_window:
         recording = encode(lm, waveform, SAMPLE_RATE, on_window)
     with show.status("Thinking"):
@@ -167,6 +180,7 @@ def profile(
     audio: AudioFile,
     question: Question,
     *,
+    pruner: Pruners = None,
     summarize: Ratios = None,
     sst: Sst = None,
     model: Model = "mini",
@@ -177,25 +191,30 @@ def profile(
     as_json: Json = False,
     plot: Plot = None,
 ) -> None:
-    """Measure what each pruning method costs, and Speech-XL where a ratio is given."""
+    """Measure what pruning methods cost, and Speech-XL where a ratio is given.
+
+    By default SpeechPrune at four rates, the first 30 s and everything. A rate is an option, as in --pruner
+    fastv:layer=2,pruning_rate=0.8.
+    """
     from auricle.cli import show
     from auricle.questions import check_question
 
     check_question(question)
     check_plot(plot)
     waveform = load_audio(audio)
-    from auricle import profiling
+    from auricle import profiling, registry
     from auricle.asking import encode
     from auricle.errors import ModelError
     from auricle.models.hugging_face import HuggingFaceSpeechLM
 
+    chosen = tuple(map(registry.pruner, pruner)) if pruner else profiling.METHODS
     lm = load(model, dtype, device, trust_remote_code)
     if not isinstance(lm, HuggingFaceSpeechLM):
         raise ModelError(f"{lm.name} cannot be profiled; expected a model of transformers.")
     with show.progress("Listening") as on_window:
         recording = encode(lm, waveform, SAMPLE_RATE, on_window)
     summarizer = load_summarizer(lm, sst) if summarize else None
-    methods = (*profiling.METHODS, *(summarizer.at(ratio) for ratio in summarize or () if summarizer))
+    methods = (*chosen, *(summarizer.at(ratio) for ratio in summarize or () if summarizer))
     with show.progress("Measuring") as on_step:
         rows = profiling.profile(
             lm, recording, lm.query(question), methods, summarizer=summarizer, repeats=repeats, on_step=on_step

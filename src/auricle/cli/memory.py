@@ -10,9 +10,11 @@ import typer
 from auricle.audio import SAMPLE_RATE, Waveform
 from auricle.audio import load as load_audio
 from auricle.cli.options import AudioFile, Device, Dtype, Json, Model, TrustRemoteCode, load
+from auricle.errors import OptionError
 
 if TYPE_CHECKING:
     from auricle.asking import Answer
+    from auricle.pruning.base import Pruner
     from auricle.speech_lm import Query, SpeechLM
     from auricle.summarization.memory import Memory
     from auricle.summarization.summarizer import Summarization, Summarizer
@@ -94,11 +96,24 @@ def remember(summarizer: "Summarizer", waveform: "Waveform", options: "Summariza
         )
 
 
+def check_memory(path: Path, **options: object) -> None:
+    """What is asked of a memory that only a recording can be asked.
+
+    Raises:
+        OptionError: one of the options was given: it is not None.
+    """
+    if given := [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]:
+        raise OptionError(
+            f"'{path}' is a memory, of which nothing can be pruned or summarized; leave out {' and '.join(given)}."
+        )
+
+
 def ask_memory(
     lm: "SpeechLM",
     sst: Path | None,
-    memory: Path | Waveform,
+    source: Path | Waveform,
     ratio: int | None,
+    pruner: "Pruner | None",
     query: "Query",
     *,
     prior: bool,
@@ -109,21 +124,36 @@ def ask_memory(
     Args:
         lm: the Speech LLM.
         sst: folder of its SSTs.
-        memory: its file, or a recording.
+        source: file of a memory, or a recording.
         ratio: speech tokens per SST, for a recording; None for a memory.
+        pruner: leaves speech of a recording out before it is summarized; None leaves all.
         query: the question.
         prior: see `auricle.asking.answer`.
         max_new_tokens: see there.
     """
+    from auricle.asking import encode
     from auricle.cli import show
-    from auricle.summarization.asking import answer
+    from auricle.summarization import asking
     from auricle.summarization.memory import Memory
 
     summarizer = load_summarizer(lm, sst)
-    if isinstance(memory, Path):
-        found = Memory.load(memory)
-    else:
-        found = remember(summarizer, memory, summarizer.at(ratio or summarizer.options.compression_ratio))
-    with show.status("Thinking"):
-        said = answer(summarizer, found, query, prior=prior, max_new_tokens=max_new_tokens)
-    return said, found.about.duration
+    if isinstance(source, Path):
+        memory = Memory.load(source)
+        with show.status("Thinking"):
+            said = asking.answer(summarizer, memory, query, prior=prior, max_new_tokens=max_new_tokens)
+        return said, memory.about.duration
+    options = summarizer.at(ratio or summarizer.options.compression_ratio)
+    with show.progress("Listening") as listen:
+        recording = encode(lm, source, SAMPLE_RATE, listen)
+    with show.progress("Summarizing") as listen:
+        said = asking.ask(
+            summarizer,
+            recording,
+            query,
+            options,
+            pruner,
+            prior=prior,
+            max_new_tokens=max_new_tokens,
+            on_interval=listen,
+        )
+    return said, recording.duration

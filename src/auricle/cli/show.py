@@ -76,7 +76,9 @@ def answer(answered: "Answer", duration: float, choices: Sequence[str] = (), *, 
         out.print(f"spans    {shown}{f' and {more} shorter ones' if more else ''}")
     rate = "" if answered.pruning_rate is None else f" {answered.pruning_rate:g}"
     ratio = "" if answered.compression_ratio is None else f" {answered.compression_ratio}"
-    out.print(Text(f"method   {answered.pruner}{rate}{ratio}, model {answered.model}"))
+    first, plus, last = answered.pruner.rpartition(" + ")
+    method = f"{first}{rate}{plus}{last}{ratio}" if plus else f"{last}{rate}{ratio}"
+    out.print(Text(f"method   {method}, model {answered.model}"))
     out.print(
         f"seconds  encode {seconds.encode:.2f}, prune {seconds.prune:.3f},"
         f" prefill {seconds.prefill:.2f}, decode {seconds.decode:.2f}"

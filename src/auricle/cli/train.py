@@ -16,7 +16,7 @@ train_app = typer.Typer(no_args_is_help=True)
 Data = Annotated[Path, typer.Option(help="Where the recordings are, which 'auricle train data' makes.")]
 Output = Annotated[Path, typer.Option(help="Where checkpoints and weights go; a killed run goes on there.")]
 Shards = Annotated[int | None, typer.Option(min=1, help="Shards of the recordings to hear; by default all.")]
-Config = Annotated[Path | None, typer.Option(help="JSON with these options, such as a run's align.json.")]
+CONFIG = "JSON with these options, such as a run's {}.json."
 Epochs = Annotated[float | None, typer.Option(min=0.0, help="Passes over the training set at most.")]
 LearningRate = Annotated[float | None, typer.Option(min=0.0, help="Peak of the cosine schedule.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Examples that a process reads at a time.")]
@@ -43,7 +43,7 @@ def data_command(
 def align_command(
     data: Data = Path("runs/data"),
     output: Output = Path("runs/mini"),
-    config: Config = None,
+    config: Annotated[Path | None, typer.Option(help=CONFIG.format("align"))] = None,
     shards: Shards = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
@@ -66,7 +66,7 @@ def instruct_command(
     data: Data = Path("runs/data"),
     output: Output = Path("runs/mini"),
     model: Annotated[str | None, typer.Option(help="auricle-mini by default, or what 'ask --model' takes.")] = None,
-    config: Config = None,
+    config: Annotated[Path | None, typer.Option(help=CONFIG.format("instruct"))] = None,
     shards: Shards = None,
     read: Annotated[int | None, typer.Option(min=0, help="Times that each written talk is read.")] = None,
     invented: Annotated[int | None, typer.Option(min=0, help="Talks of the grammar to read besides.")] = None,
@@ -102,7 +102,7 @@ def compress_command(
         str, typer.Option(help="Of the folder in OUTPUT for the SSTs; another one to compare.")
     ] = "sst",
     model: Annotated[str | None, typer.Option(help="auricle-mini by default, or what 'ask --model' takes.")] = None,
-    config: Config = None,
+    config: Annotated[Path | None, typer.Option(help=CONFIG.format("compress"))] = None,
     shards: Shards = None,
     read: Annotated[int | None, typer.Option(min=0, help="Times that each written talk is read.")] = None,
     rank: Annotated[

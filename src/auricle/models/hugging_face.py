@@ -327,6 +327,13 @@ class HuggingFaceSpeechLM(SpeechLM):
         written = self._template("Hello", "Hello").ids.tolist()
         return int(next((end for end in ends if end in written), ends[0]))
 
+    @property
+    @final
+    def context(self) -> int | None:
+        """The most tokens that the LLM reads; None where its configuration does not say."""
+        found: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return found
+
     @final
     def check_length(self, length: int) -> None:
         """Whether the model's context holds that many tokens.
@@ -334,11 +341,10 @@ class HuggingFaceSpeechLM(SpeechLM):
         Raises:
             ContextLengthError: it does not.
         """
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if limit is not None and length > limit:
+        if self.context is not None and length > self.context:
             raise ContextLengthError(
-                f"The prompt and its answer take {length} tokens, but {self.name} reads at most {limit};"
-                " raise the pruning rate."
+                f"The prompt and its answer take {length} tokens, but {self.name} reads at most {self.context};"
+                " raise the pruning rate, or the compression ratio of a memory."
             )
 
     @property

@@ -203,7 +203,6 @@ class Recordings:
         if found:
             return Remembered(found, now() - start, cached=True)
         recording = self.encoded(lm, stop, upload).recording
-        summarizer.lm.check_length(-(-len(recording.tokens) // ratio))  # before memory is spent on it
         memory = summarizer.summarize(
             recording.tokens,
             options=summarizer.at(ratio),

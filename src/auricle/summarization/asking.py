@@ -3,18 +3,23 @@
 ```
 source -> encode -> summarize -> Memory -> answer(question) -> Answer
 ```
+
+`ask` summarizes for one question only, of which a pruner may know.
 """
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from auricle import audio
-from auricle.asking import Answer, Seconds, Source, Tokens, encode, reply, spans
+from auricle.asking import Answer, Recording, Seconds, Source, Tokens, encode, reply, spans
 from auricle.errors import OptionError
 from auricle.pruning.base import Pruner
+from auricle.registry import pruner_name
 from auricle.speech_lm import Query
 from auricle.summarization.memory import Memory
 from auricle.summarization.summarizer import Summarization, Summarizer
+from auricle.timing import now
 
 NAME = "speech-xl"
 
@@ -80,4 +85,46 @@ def answer(
         tokens=Tokens(about.speech_tokens, len(memory), len(prompt) - len(memory)),
         kept_spans=spans(memory.times, about.duration),
         seconds=Seconds(0.0, 0.0, said.prefill, said.decode),
+    )
+
+
+def ask(
+    summarizer: Summarizer,
+    recording: Recording,
+    query: Query,
+    options: Summarization | None = None,
+    pruner: Pruner | None = None,
+    *,
+    prior: bool = True,
+    max_new_tokens: int = 64,
+    on_interval: Callable[[int, int], None] | None = None,
+) -> Answer:
+    """Summarizes a recording, or what a pruner leaves of it, and answers a question about that.
+
+    Args:
+        summarizer: the Speech LLM with its SSTs.
+        recording: from `auricle.asking.encode`.
+        query: the question.
+        options: how it is summarized; by default as the summarizer says.
+        pruner: leaves tokens out before they are summarized; None leaves all.
+        prior: see `auricle.asking.answer`.
+        max_new_tokens: see there.
+        on_interval: called with the intervals summarized and all intervals.
+
+    Raises:
+        OptionError: the pruner drops tokens inside the LLM.
+        AuricleError: as for `Summarizer.summarize` and `auricle.asking.answer`.
+    """
+    start, tokens = now(), recording.tokens
+    if pruner is not None:
+        tokens = pruner.reduce(tokens, query, summarizer.lm).tokens(tokens)
+    memory = summarizer.summarize(tokens, options=options, duration=recording.duration, on_interval=on_interval)
+    made = now()
+    said = answer(summarizer, memory, query, prior=prior, max_new_tokens=max_new_tokens)
+    return replace(
+        said,
+        pruner=NAME if pruner is None else f"{pruner_name(pruner)} + {NAME}",
+        pruning_rate=getattr(pruner, "pruning_rate", None),
+        tokens=replace(said.tokens, audio=len(recording.tokens)),
+        seconds=replace(said.seconds, encode=recording.encode_seconds, prune=made - start),
     )

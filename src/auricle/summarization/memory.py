@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +63,29 @@ class Memory:
         """What the pairs take in memory."""
         return self.pairs.nbytes
 
-    def check(self, model: str, weights: str) -> None:
+    def check(self, model: str, weights: str, none: Pairs) -> None:
         """Whether a model can read it.
+
+        Args:
+            model: its name.
+            weights: its hash, with that of the SSTs.
+            none: no pairs, of the shape of its decoder's.
 
         Raises:
             ModelError: it was made by another model, or by other weights.
+            MemoryFileError: it says that it was made by this model, but its pairs are not of this decoder.
         """
         if self.about.weights != weights:
             other = "other weights of it" if self.about.model == model else f"'{self.about.model}'"
             raise ModelError(
                 f"The memory was made by {other} and means nothing to '{model}' as it is; summarize the recording"
                 " again with this model."
+            )
+        layers, heads, _, size = none.keys.shape
+        if (found := self.pairs.keys.shape) != (layers, heads, len(self), size):
+            raise MemoryFileError(
+                f"The memory has {found[0]} layers of {found[1]} heads of {found[3]} numbers, but '{model}' has"
+                f" {layers} of {heads} of {size}; summarize the recording again."
             )
 
     def save(self, path: Path) -> None:
@@ -94,16 +107,22 @@ class Memory:
             with safe_open(path, framework="pt", device=str(device)) as file:
                 said = file.metadata() or {}
                 keys, values, times = (file.get_tensor(name) for name in ("keys", "values", "times"))
-            about = _about(said)
-            if times.shape != (keys.shape[2], 2) or not all(
-                each.is_floating_point() for each in (keys, values, times)
-            ):
-                raise ValueError(f"its times have the shape {tuple(times.shape)} and its keys {tuple(keys.shape)}")
-            return cls(Pairs(keys, values), times, about)
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+            _check_tensors(keys, values, times)
+            return cls(Pairs(keys, values), times, _about(said))
+        except (OSError, SafetensorError, OverflowError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise MemoryFileError(
                 f"'{path}' is no memory ({error}); expected a file that 'auricle summarize' wrote."
             ) from error
+
+
+def _check_tensors(keys: Tensor, values: Tensor, times: Tensor) -> None:
+    shapes = ", ".join(str(tuple(each.shape)) for each in (keys, values, times))
+    if keys.dim() != 4 or values.shape != keys.shape or times.shape != (keys.shape[2], 2):
+        raise ValueError(f"its keys, values and times have the shapes {shapes}")
+    if not all(each.is_floating_point() for each in (keys, values, times)):
+        raise ValueError("its keys, values or times are no floating-point numbers")
+    if not all(0 <= each < inf for each in times.flatten().tolist()):
+        raise ValueError("its times are not all finite seconds from 0 on")
 
 
 def _about(said: dict[str, str]) -> About:
@@ -117,6 +136,10 @@ def _about(said: dict[str, str]) -> About:
         )
     texts = [found[name] for name in ("model", "weights", "recording")]
     numbers = [found["speech_tokens"], found["compression_ratio"], *found["prefix"]]
-    if not all(isinstance(each, str) for each in texts) or not all(type(each) is int for each in numbers):
+    kinds = all(isinstance(each, str) for each in texts) and all(type(each) is int for each in numbers)
+    if not kinds or type(found["duration"]) not in (int, float):
         raise ValueError("what it says of itself is of the wrong kind")
-    return About(**found | {"prefix": tuple(found["prefix"]), "duration": float(found["duration"])})
+    duration = float(found["duration"])
+    if not 0 <= duration < inf or min(numbers) < 0 or found["compression_ratio"] < 1:
+        raise ValueError("a number that it says of itself is out of range")
+    return About(**found | {"prefix": tuple(found["prefix"]), "duration": duration})

@@ -22,14 +22,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from auricle.errors import ModelError, OptionError, WeightsError
+from auricle.errors import ContextLengthError, ModelError, OptionError, WeightsError
 from auricle.fingerprint import fingerprint
 from auricle.key_values import Pairs, no_pairs
 from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.questions import check_choices
 from auricle.speech_lm import AudioTokens, Query, SpeechLM, SpeechPrompt
 from auricle.summarization import layout
-from auricle.summarization.intervals import Boundaries, cut
+from auricle.summarization.intervals import Boundaries, Spans, cut
 from auricle.summarization.memory import About, Memory
 from auricle.summarization.recall import most_recalled
 from auricle.summarization.sst import SST, Reader, check, installed, load_sst, new_sst
@@ -37,6 +37,7 @@ from auricle.summarization.sst import SST, Reader, check, installed, load_sst, n
 UNTRAINED = Path("untrained")
 PACKAGED = Path(str(files("auricle.models.mini"))) / "sst"
 INTERVAL = 480  # speech tokens; 2, 4, 8, 12 and 16 divide it
+QUESTION = 128  # tokens of a question and its answer, for which a memory leaves room
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,12 @@ class Summarization:
     def plan(self, speech: Float[Tensor, "tokens dim"]) -> tuple[Bool[Tensor, "tokens"], Int[Tensor, "summaries"]]:
         """Which tokens of an interval are read, and where among these each SST's end; see `layout.ends`."""
         spoken = layout.spoken(speech, self.silence)
-        summaries = min(layout.ssts(len(speech), self.compression_ratio), int(spoken.sum()))
+        summaries = self.summaries(len(speech), int(spoken.sum()))
         return spoken, layout.ends(speech[spoken], summaries, self.placement)
+
+    def summaries(self, tokens: int, spoken: int) -> int:
+        """SSTs of an interval of so many speech tokens, of which `spoken` are read."""
+        return min(layout.ssts(tokens, self.compression_ratio), spoken)
 
 
 @final
@@ -126,14 +131,18 @@ class Summarizer:
             recording: SHA-256 of the samples, where it is known.
             duration: seconds of audio; by default where the last token ends.
             on_interval: called with the intervals done and all intervals.
+
+        Raises:
+            ContextLengthError: no question could be asked of what would be kept.
         """
         given = options or self.options
         template = self.lm.template("?")
         prefix = template.ids[: template.audio]
+        spans = cut(tokens.embeds, given.interval, given.boundaries)
+        self._check_room(tokens, spans, given, len(template.ids))
         with installed(self._decoder, self.sst) as reader:
             start = self._read(reader, prefix)
             pairs, times = no_pairs(self._decoder), [tokens.times[:0]]
-            spans = cut(tokens.embeds, given.interval, given.boundaries)
             for number, (first, last) in enumerate(spans, 1):
                 pairs += interval_pairs(reader, self.sst, tokens.embeds[first:last], start + pairs, given)
                 spoken, ends = given.plan(tokens.embeds[first:last])
@@ -164,8 +173,9 @@ class Summarizer:
 
         Raises:
             ModelError: another model made the memory, or this model's prompt before the speech has changed since.
+            MemoryFileError: its pairs are not of this model, though it says so.
         """
-        memory.check(self.lm.name, self._weights)
+        memory.check(self.lm.name, self._weights, no_pairs(self._decoder))
         template = self.lm.template(query.text, check_choices(choices) if choices else None)
         prefix = template.ids[: template.audio]
         if tuple(prefix.tolist()) != memory.about.prefix:
@@ -183,6 +193,28 @@ class Summarizer:
             template.query.to(self.lm.device) - template.audio - 1,
             memory.times[:0],
             past=start + pairs,
+        )
+
+    def _check_room(self, tokens: AudioTokens, spans: Spans, given: Summarization, prompt: int) -> None:
+        """Whether the LLM's context holds the pairs of all intervals, the prompt around them, and a question."""
+        if self.lm.context is None:
+            return
+        room, spoken = self.lm.context - prompt - QUESTION, layout.spoken(tokens.embeds, given.silence)
+        counts = [(last - first, int(spoken[first:last].sum())) for first, last in spans]
+
+        def pairs(ratio: int) -> int:
+            return sum(replace(given, compression_ratio=ratio).summaries(*each) for each in counts)
+
+        if (kept := pairs(given.compression_ratio)) <= room:
+            return
+        fitting = (
+            ratio for ratio in range(given.compression_ratio + 1, given.interval + 1) if pairs(ratio) <= room
+        )
+        ratio = next(fitting, None)
+        advice = f"raise the compression ratio to {ratio}" if ratio else "summarize parts of the recording"
+        raise ContextLengthError(
+            f"At the compression ratio {given.compression_ratio}, {len(tokens)} speech tokens keep {kept} pairs,"
+            f" but {self.lm.name} reads at most {self.lm.context} tokens, question and answer among them; {advice}."
         )
 
     def _read(self, reader: Reader, ids: Tensor) -> Pairs:

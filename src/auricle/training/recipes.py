@@ -130,8 +130,8 @@ def recipe(kind: type[Recipe], config: Path | None, given: Mapping[str, Any]) ->
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise OptionError(f"'{config}' is no recipe ({error}); expected a JSON object.") from error
     values |= {name: value for name, value in given.items() if value is not None}
-    if isinstance(phases := values.get("curriculum"), list):
-        values["curriculum"] = tuple(map(tuple, phases))
+    if "curriculum" in values:
+        values["curriculum"] = _curriculum(values["curriculum"])
     default = kind()
     schedule = {name: values.pop(name) for name in _names(Schedule) if name in values}
     if unknown := set(values) - _names(kind):
@@ -142,12 +142,23 @@ def recipe(kind: type[Recipe], config: Path | None, given: Mapping[str, Any]) ->
         like = getattr(default.schedule if name in schedule else default, name)
         wanted = (int, float) if name in ("epochs", "learning_rate") else int if like is None else type(like)
         fits = isinstance(value, wanted) and isinstance(value, bool) == isinstance(like, bool)
-        if value is not None and not fits:
+        if not fits and not (value is None and like is None):
             example = 1 if like is None else like
             raise OptionError(f"The recipe's {name} is {value!r}; expected something like {example!r}.")
         if get_origin(hints.get(name)) is Literal and value not in (among := get_args(hints[name])):
             raise OptionError(f"The recipe's {name} is {value!r}; expected one of {', '.join(among)}.")
     return replace(default, **values, schedule=replace(default.schedule, **schedule))
+
+
+def _curriculum(given: Any) -> tuple[tuple[int, ...], ...]:  # noqa: ANN401 - what a file says
+    """The curriculum as it is in Python, from lists or from what it already is."""
+    lists = isinstance(given, (list, tuple)) and all(isinstance(phase, (list, tuple)) for phase in given)
+    if not lists or not all(type(ratio) is int for phase in given for ratio in phase):
+        raise OptionError(
+            f"The recipe's curriculum is {given!r}; expected a list of whole ratios for each phase, such as"
+            " [[2, 4], [8]]."
+        )
+    return tuple(map(tuple, given))
 
 
 def _at_least(given: AlignRecipe | InstructRecipe | CompressRecipe, **least: int) -> None:

@@ -202,6 +202,7 @@ def begin(note: Path, said: Mapping[str, Any]) -> None:
         TrainingError: it began otherwise.
     """
     state = processes()
+    said = json.loads(json.dumps(said))  # as it is read again: with lists, where a recipe has tuples
     found = json.loads(note.read_text()) if note.is_file() else said
     state.wait_for_everyone()  # all have looked before one writes
     if other := sorted(name for name in {*found, *said} if found.get(name) != said.get(name)):
