@@ -1,5 +1,6 @@
 """POST /v1/recordings, GET /v1/recordings/{hash}/audio, POST /v1/similarity, POST /v1/audio/transcriptions."""
 
+import asyncio
 import os
 from functools import partial
 from threading import Event
@@ -64,7 +65,7 @@ def router(service: Service) -> APIRouter:
         """How much each moment of a recording resembles a question."""
         schema.check_size("question", asked.question, service.options)
         check_question(asked.question)
-        upload = kept.refer(asked.recording)
+        upload = await asyncio.to_thread(kept.refer, asked.recording)
         try:
             work = service.run(partial(_relevance, recordings=kept, upload=upload, question=asked.question))
             return JSONResponse(await while_connected(request.receive, work))
