@@ -1,13 +1,14 @@
 """What a server does under load: many clients that ask at a time, by two methods, and what it takes of memory.
 
-    python bench/load.py --clients 64 --seconds 180 --json load.json
+    python bench/load.py --clients 64 --seconds 90 --json load.json
 
-Starts `auricle serve --model mini` on loopback with an empty store. Every client asks one question after another,
-by turns unpruned and by SpeechPrune, each about another cut of the recording, so that nothing is in the store yet.
+Starts `auricle serve --model mini` on loopback with an empty store. All clients ask for some seconds unpruned, and
+then, by themselves, as long by SpeechPrune: in one queue each method would only be as quick as the other. A client
+asks one question after another, each about another cut of the recording, so that nothing is in the store yet.
 A client that is refused with 429 comes back when Retry-After says. Latency is what the client sees: from its first
 try to the answer, waiting and refusals included. When the time is over nobody asks again; who waits is still
-answered, and counts for latency but not for throughput. Then the idle server is asked twice about each of some
-recordings: the second question finds the tokens. Prints Markdown.
+answered, before the next method, and counts for latency but not for throughput. Then the idle server is asked twice
+about each of some recordings: the second question finds the tokens. Prints Markdown.
 
 Plain httpx: locust drives as well, but repeats no refused request, sees no memory of the server, and needs gevent
 and a dozen more packages, for a script that is no shorter.
@@ -53,23 +54,29 @@ class Answer:
     """What a client saw of one question.
 
     Attributes:
-        method: a name of `METHODS`.
         latency: seconds from the first try to the answer.
         work: seconds that the server says it worked for it.
-        end: seconds from the start of the run to the answer.
+        end: seconds from the start of the phase to the answer.
     """
 
-    method: str
     latency: float
     work: float
     end: float
 
 
 @dataclass
-class Run:
-    """What all clients saw."""
+class Phase:
+    """What all clients saw of one method.
 
+    Attributes:
+        method: a name of `METHODS`.
+        seconds: in which clients ask.
+        drained: when the last answer came.
+    """
+
+    method: str
     seconds: float
+    drained: float = 0
     start: float = field(default_factory=time.monotonic)
     statuses: Counter[str] = field(default_factory=Counter)
     answers: list[Answer] = field(default_factory=list)
@@ -136,46 +143,47 @@ def body(audio: dict[str, str], method: str, tokens: int) -> dict[str, object]:
     return asked | METHODS[method]
 
 
-async def client(number: int, http: httpx.AsyncClient, cuts: Cuts, run: Run, tokens: int) -> None:
-    methods = list(METHODS)
-    while run.now() < run.seconds:
-        method = methods[number % len(methods)]
-        number += 1
-        given, start = body({"data": cuts.next(), "format": "wav"}, method, tokens), run.now()
+async def client(http: httpx.AsyncClient, cuts: Cuts, phase: Phase, tokens: int) -> None:
+    while phase.now() < phase.seconds:
+        given, start = body({"data": cuts.next(), "format": "wav"}, phase.method, tokens), phase.now()
         while True:
             try:
                 response = await http.post("/v1/chat/completions", json=given)
             except httpx.HTTPError as error:
-                run.statuses[type(error).__name__] += 1
+                phase.statuses[type(error).__name__] += 1
                 break
-            run.statuses[str(response.status_code)] += 1
+            phase.statuses[str(response.status_code)] += 1
             if response.status_code == 200:
                 work = sum(response.json()["auricle"]["seconds"].values())
-                run.answers.append(Answer(method, run.now() - start, work, run.now()))
-            if response.status_code != 429 or run.now() > run.seconds:
+                phase.answers.append(Answer(phase.now() - start, work, phase.now()))
+            if response.status_code != 429 or phase.now() > phase.seconds:
                 break
             await asyncio.sleep(float(response.headers["Retry-After"]))
 
 
-async def watch(process: psutil.Process, run: Run) -> None:
+async def watch(process: psutil.Process, phase: Phase) -> None:
     while True:
-        run.megabytes.append(process.memory_info().rss / 1e6)
+        phase.megabytes.append(process.memory_info().rss / 1e6)
         await asyncio.sleep(1)
 
 
-async def load(url: str, process: psutil.Process, clients: int, seconds: float, tokens: int, seed: int) -> Run:
-    cuts = Cuts(LECTURE, seed)
+async def load(
+    url: str, process: psutil.Process, clients: int, seconds: float, tokens: int, seed: int
+) -> list[Phase]:
+    cuts, phases = Cuts(LECTURE, seed), list[Phase]()
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, limits=limits) as http:
-        # One question before: what is loaded or compiled once is no load.
-        warm = body({"data": cuts.next(), "format": "wav"}, "full", tokens)
-        (await http.post("/v1/chat/completions", json=warm)).raise_for_status()
-        run = Run(seconds)
-        watching = asyncio.create_task(watch(process, run))
-        await asyncio.gather(*(client(each, http, cuts, run, tokens) for each in range(clients)))
-        run.megabytes.append(process.memory_info().rss / 1e6)
-        watching.cancel()
-    return run
+        for method in METHODS:  # one question each before: what is loaded or compiled once is no load
+            warm = body({"data": cuts.next(), "format": "wav"}, method, tokens)
+            (await http.post("/v1/chat/completions", json=warm)).raise_for_status()
+        for method in METHODS:
+            phases.append(phase := Phase(method, seconds))
+            watching = asyncio.create_task(watch(process, phase))
+            await asyncio.gather(*(client(http, cuts, phase, tokens) for _ in range(clients)))
+            phase.drained = phase.now()
+            watching.cancel()
+            phase.megabytes.append(process.memory_info().rss / 1e6)
+    return phases
 
 
 def again(url: str, tokens: int, recordings: int, seed: int) -> list[tuple[float, float]]:
@@ -196,49 +204,49 @@ def again(url: str, tokens: int, recordings: int, seed: int) -> list[tuple[float
     return found
 
 
-def figures(run: Run, cache: list[tuple[float, float]]) -> dict[str, object]:
-    methods = {}
-    for name in METHODS:
-        own = [each for each in run.answers if each.method == name]
-        latency = [each.latency for each in own]
-        methods[name] = {
-            "answers": len(own),
-            "per_second": sum(each.end <= run.seconds for each in own) / run.seconds,
-            "latency": {f"p{each}": float(np.percentile(latency, each)) for each in PERCENTILES} if own else {},
-            "work": float(np.median([each.work for each in own])) if own else None,
+def figures(phases: list[Phase], cache: list[tuple[float, float]]) -> dict[str, object]:
+    methods, rates = {}, []
+    for phase in phases:
+        latency = [each.latency for each in phase.answers]
+        rates.append(sum(each.end <= phase.seconds for each in phase.answers) / phase.seconds)
+        methods[phase.method] = {
+            "answers": len(latency),
+            "per_second": rates[-1],
+            "latency": {f"p{each}": float(np.percentile(latency, each)) for each in PERCENTILES} if latency else {},
+            "work": float(np.median([each.work for each in phase.answers])) if latency else None,
+            "drained": phase.drained,
+            "statuses": dict(phase.statuses),
         }
+    megabytes = [each for phase in phases for each in phase.megabytes]
     first, second = (float(np.median(each)) for each in zip(*cache, strict=True))
-    memory = {"start": run.megabytes[0], "end": run.megabytes[-1], "peak": max(run.megabytes)}
     return {
-        "seconds": run.seconds,
-        "drained": run.now(),
-        "statuses": dict(run.statuses),
+        "seconds": phases[0].seconds,
         "methods": methods,
-        "rss_mb": memory,
-        "rss_mb_each_second": run.megabytes,
+        "throughput_ratio": rates[1] / rates[0] if rates[0] else None,
+        "rss_mb": {"start": megabytes[0], "end": megabytes[-1], "peak": max(megabytes)},
+        "rss_mb_each_second": megabytes,
         "cache": {"first": first, "second": second, "ratio": second / first, "recordings": len(cache)},
-        "answers": [asdict(each) for each in run.answers],
+        "answers": {phase.method: [asdict(each) for each in phase.answers] for phase in phases},
     }
 
 
 def markdown(about: dict) -> str:  # type: ignore[type-arg] # JSON
     lines = [
-        "| method | answers | a second | p50 s | p90 s | p99 s | of them in work s |",
-        "|---|---|---|---|---|---|---|",
+        "| method | answers | a second | p50 s | p90 s | p99 s | of them in work s | replies | last after s |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, own in about["methods"].items():
         latency = [f"{own['latency'].get(f'p{each}', float('nan')):.1f}" for each in PERCENTILES]
         work = f"{own['work'] or float('nan'):.2f}"
-        lines.append(
-            "| " + " | ".join([name, str(own["answers"]), f"{own['per_second']:.2f}", *latency, work]) + " |"
-        )
-    statuses = ", ".join(f"{count} x {status}" for status, count in sorted(about["statuses"].items()))
-    rss, cache = about["rss_mb"], about["cache"]
+        statuses = ", ".join(f"{count} x {status}" for status, count in sorted(own["statuses"].items()))
+        cells = [name, str(own["answers"]), f"{own['per_second']:.2f}", *latency, work, statuses]
+        lines.append("| " + " | ".join([*cells, f"{own['drained']:.0f}"]) + " |")
+    (full, pruned), rss, cache = METHODS, about["rss_mb"], about["cache"]
     return "\n".join(
         [
             *lines,
             "",
-            f"Replies: {statuses}. The last came after {about['drained']:.0f} s.",
+            f"Answers a second by {pruned} over those by {full}: {about['throughput_ratio'] or float('nan'):.2f}.",
             f"Resident memory of the server: {rss['start']:.0f} MB at the start, {rss['end']:.0f} MB at the end,"
             f" {rss['peak']:.0f} MB at most.",
             f"A second question about a recording takes {cache['ratio']:.2f} of the first's time"
@@ -250,7 +258,7 @@ def markdown(about: dict) -> str:  # type: ignore[type-arg] # JSON
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=180)
+    parser.add_argument("--seconds", type=float, default=90, help="that clients ask by each method")
     parser.add_argument(
         "--max-queue", type=int, default=48, help="of the server; fewer than clients, to see refusals"
     )
@@ -261,12 +269,12 @@ def main() -> None:
     options = parser.parse_args()
 
     with server(options.max_queue) as (url, process):
-        run = asyncio.run(load(url, process, options.clients, options.seconds, options.max_tokens, options.seed))
-        about = figures(run, again(url, options.max_tokens, options.recordings, options.seed))
+        phases = asyncio.run(load(url, process, options.clients, options.seconds, options.max_tokens, options.seed))
+        about = figures(phases, again(url, options.max_tokens, options.recordings, options.seed))
     print(markdown(about))
     if options.json:
         options.json.write_text(json.dumps(about, indent=1) + "\n")
-    if any(not status.isdigit() or int(status) >= 500 for status in run.statuses):
+    if any(not status.isdigit() or int(status) >= 500 for phase in phases for status in phase.statuses):
         sys.exit("Some were not answered, or by an error of the server.")
 
 

@@ -245,17 +245,30 @@ def test_a_body_without_a_length_is_counted(server, path):
     assert len(sent) < 10_000
 
 
-def test_too_many_large_bodies_at_a_time_are_refused_and_small_ones_are_not(server):
+FORM = b'--y\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "begin"),
+    [
+        ("/v1/chat/completions", "application/json", b""),
+        ("/v1/recordings", "multipart/form-data; boundary=y", FORM),
+        ("/v1/audio/transcriptions", "multipart/form-data; boundary=y", FORM),
+    ],
+    ids=("chat", "recordings", "transcriptions"),
+)
+def test_too_many_large_bodies_at_a_time_are_refused_and_small_ones_are_not(server, path, kind, begin):
     host, port = server.url.removeprefix("http://").split(":")
     open_ones = []
     for _ in range(3):  # each of nearly the largest size, and not at its end
         connection = socket.create_connection((host, int(port)), timeout=10)
         open_ones.append(connection)
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
-        kind = "Content-Type: application/json\r\nContent-Length: 1200000\r\n\r\n"
-        connection.sendall((head + kind).encode() + b" " * 1_100_000)
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
+        about = f"Content-Type: {kind}\r\nContent-Length: 1200000\r\n\r\n"
+        connection.sendall((head + about).encode() + begin.ljust(1_100_000))
     assert any(_refused(each) for each in reversed(open_ones))
     assert tiny(server, wav(1)).status_code == 200
+    assert upload(server, wav(1)).status_code == 200
     for each in open_ones:
         each.close()
     wait_for(lambda: _all_read(server))

@@ -57,16 +57,33 @@ def test_beyond_the_queue_it_is_full(server, held):
         wait_for(lambda: begun)
         second = pool.submit(ask, server, wav(1, 1), model="tiny-llama")
         wait_for(lambda: waiting(server) == 1)
+        kept = set(server.store.iterdir())
         for stream in (False, True):
             refused = ask(server, wav(1, 2), model="tiny-llama", stream=stream)
             assert error(refused) == (429, "queue_full")
             assert refused.headers["retry-after"] == "10"  # two of 5 s, as nobody was done yet
-        assert error(upload(server, wav(1)))[0] == 429
+        assert error(upload(server, wav(1, 3)))[0] == 429
+        assert set(server.store.iterdir()) == kept  # nothing that might push out what is others'
         go.set()
         assert first.result().status_code == second.result().status_code == 200
     assert waiting(server) == 0
     assert len(begun) == 2
     assert ask(server, wav(1, 2), model="tiny-llama").status_code == 200
+
+
+def test_forms_that_wait_leave_room_for_more(lm, held, tmp_path):
+    go, begun = held
+    large = [wav(18, seed) for seed in range(5)]
+    with (
+        running(lm, tmp_path / "store", max_upload_bytes=len(large[0])) as server,
+        ThreadPoolExecutor(5) as pool,
+    ):
+        sent = []
+        for count, each in enumerate(large):
+            sent.append(pool.submit(upload, server, each))
+            wait_for(lambda: begun and waiting(server) == count)  # noqa: B023
+        go.set()
+        assert [each.result().status_code for each in sent] == [200] * 5
 
 
 @pytest.mark.parametrize("stream", [False, True])

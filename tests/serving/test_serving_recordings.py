@@ -2,6 +2,7 @@
 
 import errno
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from auricle import transcribing
 from auricle.asking import encode
 from auricle.pruning.similarity import relevance
 from auricle.serving import recordings as module
-from auricle.serving import sound
+from auricle.serving import sound, store
 from auricle.serving.metrics import Metrics
 from auricle.serving.options import Options
 from auricle.serving.store import Store
@@ -142,6 +143,39 @@ def test_a_damaged_recording_is_asked_for_again(server, encodes):
     assert ask(server, wav(2)).status_code == 200
     assert ask(server, recording).status_code == 200
     assert len(encodes) == 2
+
+
+def test_a_recording_is_checked_when_it_is_needed(server, encodes):
+    recording = upload(server, wav(2)).json()["recording"]
+    damage(server, "audio"), damage(server, "tokens")
+    for stream in (False, True):
+        assert error(ask(server, recording, stream=stream)) == (404, "recording_not_found")
+    assert len(encodes) == 1
+    assert ask(server, wav(2)).status_code == ask(server, recording).status_code == 200
+
+
+def test_a_question_by_hash_reads_no_audio_whose_tokens_are_there_and_keeps_no_other_waiting(server, monkeypatch):
+    recording = upload(server, wav(2)).json()["recording"]
+    read, referred, whole, refer = [], [], store.sha256, module.Recordings.refer
+
+    def counted(path):
+        read.append(path.stat().st_size)
+        return whole(path)
+
+    def elsewhere(*given):
+        referred.append(threading.current_thread() is not loop)
+        return refer(*given)
+
+    loop = next(each for each in threading.enumerate() if each.name.endswith("(run)"))
+    monkeypatch.setattr(store, "sha256", counted)
+    monkeypatch.setattr(module, "sha256", counted)
+    monkeypatch.setattr(module.Recordings, "refer", elsewhere)
+    assert ask(server, recording).status_code == 200
+    with server.http as http:
+        assert http.post("/v1/similarity", json={"recording": recording, "question": QUESTION}).status_code == 200
+    assert referred == [True, True]
+    assert len(read) == 2
+    assert len(wav(2)) not in read  # the tokens were, twice
 
 
 def test_the_store_forgets_the_oldest(lm, tmp_path):

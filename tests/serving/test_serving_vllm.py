@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
@@ -14,6 +15,7 @@ from auricle.models.export import export_llm
 from auricle.pruning.fastv import FastV
 from auricle.pruning.full import Full
 from auricle.pruning.speechprune import SpeechPrune
+from auricle.serving import vllm as module
 from auricle.serving.app import create_app
 from auricle.serving.engine import Decoding, StoppedError
 from auricle.serving.local import LocalEngine
@@ -119,6 +121,30 @@ def test_drawing_is_told(lm, vllm):
     sent = vllm.bodies[0]
     assert [sent[name] for name in ("temperature", "top_p", "top_k", "seed")] == [0.7, 0.9, 0, 5]
     assert vllm.heads == ["Bearer the key"]
+
+
+@pytest.mark.parametrize("end", ["/", "/v1", "/v1/"])
+def test_a_url_may_end_as_openais_clients_want_it(lm, vllm, end):
+    assert answer_of(lm, vllm.url + end, prompt(lm)) == answer_of(lm, vllm.url, prompt(lm))
+
+
+def test_a_prompt_is_packed_where_no_other_answer_waits(lm, vllm, monkeypatch):
+    threads, pack, dumps = [], module.request, json.dumps
+
+    def packing(*given):
+        threads.append(threading.current_thread())
+        return pack(*given)
+
+    def dumping(value, **options):
+        if "prompt_embeds" in value:
+            threads.append(threading.current_thread())
+        return dumps(value, **options)
+
+    monkeypatch.setattr(module, "request", packing)
+    monkeypatch.setattr(json, "dumps", dumping)
+    assert answer_of(lm, vllm.url, prompt(lm))[-1].finish
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads  # where `asyncio.run` has its loop
 
 
 def test_the_server_answers_by_it_streamed_or_not(server, lm, vllm):

@@ -27,7 +27,7 @@ from auricle.serving.engine import checkpoint
 from auricle.serving.failures import DISK_FULL, ApiError
 from auricle.serving.metrics import Metrics
 from auricle.serving.options import Options
-from auricle.serving.store import Store
+from auricle.serving.store import Store, sha256
 from auricle.speech_lm import AudioTokens, SpeechLM
 from auricle.summarization.memory import Memory
 from auricle.summarization.summarizer import Summarizer
@@ -55,7 +55,7 @@ class Upload:
 
     Attributes:
         recording: SHA-256 of the file, in hexadecimal.
-        path: the file, as long as the request lasts; None if only its tokens are kept.
+        path: the file, as long as the request lasts, to be checked by its hash; None if only its tokens are kept.
         kept: whether it can be referred to by its hash.
     """
 
@@ -143,7 +143,7 @@ class Recordings:
         Raises:
             ApiError: 404, it is not kept (any more).
         """
-        path = self._store.borrow(f"{recording}.audio")
+        path = self._store.borrow(f"{recording}.audio", checked=False)  # its tokens may be all that is needed
         if path is None and not self._store.has(self._tokens_key(recording)):
             raise _gone(recording)
         return Upload(recording, path, kept=path is not None)
@@ -179,7 +179,7 @@ class Recordings:
         self._metrics.cache.labels("tokens", "hit" if found else "miss").inc()
         if found:
             return found
-        if upload.path is None:
+        if upload.path is None or sha256(upload.path) != upload.recording:
             raise _gone(upload.recording)
         waveform = sound.read(upload.path, self._options.max_seconds, partial(checkpoint, stop))
         recording = encode(lm, waveform, SAMPLE_RATE, lambda *_: checkpoint(stop))

@@ -1,8 +1,11 @@
 """What clients send, in OpenAI's format with auricle's additions; fields that are not named here are ignored."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, JsonValue
+from fastapi import UploadFile
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from auricle.pruning.base import Pruner
 from auricle.questions import check_choices, check_question
@@ -12,6 +15,8 @@ from auricle.serving.engine import Decoding
 from auricle.serving.failures import ApiError
 from auricle.serving.options import Options
 
+T = TypeVar("T")
+Given = TypeVar("Given")
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="Hash of the file, from an earlier reply.")]
 CHAT_FORMATS = ("wav", "mp3", "flac", "ogg")
 FILE_FORMATS = (*CHAT_FORMATS, "mp4", "webm")
@@ -88,6 +93,20 @@ class SimilarityRequest(BaseModel):
     question: str
 
 
+class RecordingForm(BaseModel):
+    """A recording as a file."""
+
+    file: UploadFile
+
+
+class TranscriptionForm(RecordingForm):
+    """A recording to write down."""
+
+    model: str
+    response_format: str = "json"
+    stream: bool = False
+
+
 _NOTHING: dict[str, tuple[Any, ...]] = {
     "n": (None, 1),
     "stop": (None, [], ""),
@@ -97,6 +116,42 @@ _NOTHING: dict[str, tuple[Any, ...]] = {
     "response_format": (None, {"type": "text"}),
     "modalities": (None, ["text"]),
 }
+
+
+def checked(validate: Callable[[Given], T], given: Given) -> T:
+    """What a body that was read by hand says.
+
+    Raises:
+        RequestValidationError: it is not as expected.
+    """
+    try:
+        return validate(given)
+    except ValidationError as error:
+        details = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
+        raise RequestValidationError(details) from None
+
+
+def documented(body: type[BaseModel], kind: str) -> dict[str, Any]:
+    """A body that is read by hand, for the specification."""
+    described = _inlined(body.model_json_schema(ref_template="#/$defs/{model}"))
+    return {"requestBody": {"required": True, "content": {kind: {"schema": described}}}}
+
+
+def _inlined(described: dict[str, Any]) -> dict[str, Any]:
+    """A schema without references, none of which leads back to itself here."""
+    definitions = described.pop("$defs", {})
+
+    def resolve(value: Any) -> Any:  # noqa: ANN401 - JSON
+        if isinstance(value, list):
+            return [resolve(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return resolve(definitions[value["$ref"].removeprefix("#/$defs/")])
+        return {name: resolve(each) for name, each in value.items() if name != "discriminator"}
+
+    found: dict[str, Any] = resolve(described)
+    return found
 
 
 def parts(asked: ChatRequest) -> tuple[str, InputAudio]:

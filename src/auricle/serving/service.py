@@ -12,6 +12,7 @@ from typing import TypeVar, final
 
 from fastapi import UploadFile
 from starlette.requests import Request
+from starlette.types import Message
 
 from auricle.errors import AuricleError
 from auricle.serving import schema
@@ -26,7 +27,7 @@ from auricle.serving.turns import Turns
 from auricle.speech_lm import SpeechLM
 
 T = TypeVar("T")
-BODIES = 2  # of the largest size that may be held in memory at a time, beside small ones
+BODIES = 2  # of the largest size that may be read at a time, beside small ones
 ENVELOPE = 1_000_000  # bytes of a request around its recording
 _MEDIA = ("audio/", "video/", "application/octet-stream")
 
@@ -72,15 +73,39 @@ class Service:
         Raises:
             ApiError: 503, too many large bodies are held already.
         """
-        chunks, size = [], 0
+        async with self._counted(request) as counted:
+            yield b"".join([chunk async for chunk in counted.stream()])
+
+    @asynccontextmanager
+    async def form(self, request: Request) -> AsyncIterator[dict[str, object]]:
+        """The fields of a form, where there is room for them; a large file is on the disk until the block ends.
+
+        FastAPI's own parameters would be read before anything can be counted, and kept until the answer is sent.
+
+        Raises:
+            ApiError: as `body`.
+            HTTPException: it is no form.
+        """
+        async with self._counted(request) as counted, counted.form() as form:
+            yield dict(form)
+
+    @asynccontextmanager
+    async def _counted(self, request: Request) -> AsyncIterator[Request]:
+        """The request, which is refused as soon as too much is read of all that are held."""
+        size = 0
+
+        async def receive() -> Message:
+            nonlocal size
+            message = await request.receive()
+            new = len(message.get("body", b""))
+            size += new
+            self._held += new
+            if size > ENVELOPE and self._held > BODIES * self.limit(request.url.path):
+                raise ApiError(503, "Too many uploads at a time.", "busy", headers={"Retry-After": "5"})
+            return message
+
         try:
-            async for chunk in request.stream():
-                size += len(chunk)
-                self._held += len(chunk)
-                if size > ENVELOPE and self._held > BODIES * self.limit(request.url.path):
-                    raise ApiError(503, "Too many uploads at a time.", "busy", headers={"Retry-After": "5"})
-                chunks.append(chunk)
-            yield b"".join(chunks)
+            yield Request(request.scope, receive)
         finally:
             self._held -= size
 
@@ -88,7 +113,7 @@ class Service:
         """The recording of a chat.
 
         Raises:
-            ApiError: it is no base64, no recording, or not kept any more.
+            ApiError: it is no base64, no recording, or not kept any more; or too many wait.
         """
         if given.recording is not None:
             return await asyncio.to_thread(self.recordings.refer, given.recording)
@@ -102,13 +127,14 @@ class Service:
         """The recording of a form; what its name and type say is not relied on.
 
         Raises:
-            ApiError: it says to be something else than a recording, or is.
+            ApiError: it says to be something else than a recording, or is; or too many wait.
         """
         if file.content_type and not file.content_type.lower().startswith(_MEDIA):
             raise ApiError(415, "Expected a file of type audio/... .", "invalid_audio_format", param="file")
         return await self._receive(file.file, schema.FILE_FORMATS)
 
     async def _receive(self, file: Readable, kinds: tuple[str, ...]) -> Upload:
+        self.turns.check()  # who is refused pushes nothing out of the store
         return await asyncio.to_thread(self.recordings.receive, file, kinds)
 
     async def run(self, work: Callable[[SpeechLM, Event], T]) -> T:

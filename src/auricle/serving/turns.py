@@ -32,9 +32,8 @@ class Turns:
         seconds = (self.waiting + 1) * fmean(self._seconds) / self._places
         return min(ceil(max(seconds, 1)), LONGEST_WAIT)
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Waits for a place and holds it while the block runs.
+    def check(self) -> None:
+        """Whether one more may wait, to be asked before anything is done for them.
 
         Raises:
             ApiError: 429, too many wait already.
@@ -46,6 +45,15 @@ class Turns:
                 "queue_full",
                 headers={"Retry-After": str(self.wait)},
             )
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Waits for a place and holds it while the block runs.
+
+        Raises:
+            ApiError: as `check`.
+        """
+        self.check()
         self.waiting += 1
         try:
             await self._free.acquire()

@@ -48,7 +48,7 @@ class VllmEngine(Engine):
 
         Args:
             lm: encodes, prunes and makes prompts.
-            url: of the server, without /v1.
+            url: of the server, with or without /v1.
             places: how many requests are in work at a time; vLLM reads them together.
             key: that the server asks for, if any.
             silent_seconds: how long the server may say nothing before an answer is given up.
@@ -67,7 +67,7 @@ class VllmEngine(Engine):
         self._here = LocalEngine(lm)
         self._lm = lm
         self._places = places
-        self._url = url.rstrip("/")
+        self._url = url.rstrip("/").removesuffix("/v1").rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._timeout = httpx.Timeout(silent_seconds, connect=CONNECT_SECONDS)
         self._running: dict[asyncio.Task[None], tuple[asyncio.AbstractEventLoop, Event]] = {}
@@ -93,7 +93,7 @@ class VllmEngine(Engine):
     ) -> AsyncGenerator[Piece, None]:
         length = len(prompt) + decoding.max_new_tokens
         self._lm.check_length(length)
-        body = request(prompt, decoding) | {"stop_token_ids": ends(self._lm)}
+        body = await asyncio.to_thread(request, prompt, decoding) | {"stop_token_ids": ends(self._lm)}
         if self._closed:
             raise StoppedError
         pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
@@ -156,7 +156,10 @@ class VllmEngine(Engine):
         try:
             async with httpx.AsyncClient(timeout=self._timeout, headers=self._headers) as client:
                 body = {"model": await self._model(client, length), **body}
-                async with client.stream("POST", f"{self._url}/v1/completions", json=body) as reply:
+                text, kind = await asyncio.to_thread(json.dumps, body), {"Content-Type": "application/json"}
+                async with client.stream(
+                    "POST", f"{self._url}/v1/completions", content=text, headers=kind
+                ) as reply:
                     if reply.status_code != 200:
                         raise _refused(reply.status_code, (await reply.aread()).decode(errors="replace"))
                     async for line in reply.aiter_lines():

@@ -3,12 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from starlette.responses import Response
 
 from auricle.serving import schema
@@ -25,7 +22,7 @@ def router(service: Service) -> APIRouter:
     """The route, bound to a service."""
     routes = APIRouter()
 
-    @routes.post("/v1/chat/completions", openapi_extra=_documented())
+    @routes.post("/v1/chat/completions", openapi_extra=schema.documented(schema.ChatRequest, "application/json"))
     async def chat_completions(request: Request) -> Response:
         """Answers a question about a recording."""
         streamed, upload, question = await _read(service, request)
@@ -46,11 +43,7 @@ async def _read(service: Service, request: Request) -> tuple[bool, Upload, Quest
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "Expected a body of type application/json.", "invalid_request")
     async with service.body(request) as body:
-        try:
-            asked = await asyncio.to_thread(schema.ChatRequest.model_validate_json, body)
-        except ValidationError as error:
-            details = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
-            raise RequestValidationError(details) from None
+        asked = await asyncio.to_thread(schema.checked, schema.ChatRequest.model_validate_json, body)
         del body
         service.check_model(asked.model)
         text, audio = schema.parts(asked)
@@ -62,26 +55,3 @@ async def _last(pieces: AsyncGenerator[Piece | Answered, None]) -> Answered:
     """The answer behind all pieces."""
     async with aclosing(pieces):
         return [piece async for piece in pieces if isinstance(piece, Answered)][-1]
-
-
-def _documented() -> dict[str, Any]:
-    """The body, which is read by hand, for the specification."""
-    documented = schema.ChatRequest.model_json_schema(ref_template="#/$defs/{model}")
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _inlined(documented)}}}}
-
-
-def _inlined(documented: dict[str, Any]) -> dict[str, Any]:
-    """A schema without references, none of which leads back to itself here."""
-    definitions = documented.pop("$defs", {})
-
-    def resolve(value: Any) -> Any:  # noqa: ANN401 - JSON
-        if isinstance(value, list):
-            return [resolve(each) for each in value]
-        if not isinstance(value, dict):
-            return value
-        if "$ref" in value:
-            return resolve(definitions[value["$ref"].removeprefix("#/$defs/")])
-        return {name: resolve(each) for name, each in value.items() if name != "discriminator"}
-
-    found: dict[str, Any] = resolve(documented)
-    return found

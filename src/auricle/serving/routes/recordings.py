@@ -1,11 +1,12 @@
 """POST /v1/recordings, GET /v1/recordings/{hash}/audio, POST /v1/similarity, POST /v1/audio/transcriptions."""
 
+import asyncio
 import os
 from functools import partial
 from threading import Event
 from typing import Annotated, Any, final
 
-from fastapi import APIRouter, File, Form, Path, Request, UploadFile
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -22,15 +23,18 @@ from auricle.serving.service import Service
 from auricle.speech_lm import SpeechLM
 from auricle.transcribing import Transcript, transcribe
 
+FORM = "multipart/form-data"
+
 
 def router(service: Service) -> APIRouter:
     """The routes, bound to a service."""
     routes, kept = APIRouter(), service.recordings
 
-    @routes.post("/v1/recordings")
-    async def add_recording(request: Request, file: Annotated[UploadFile, File()]) -> JSONResponse:
+    @routes.post("/v1/recordings", openapi_extra=schema.documented(schema.RecordingForm, FORM))
+    async def add_recording(request: Request) -> JSONResponse:
         """Keeps and encodes a recording, to be asked by its hash."""
-        upload = await service.of_file(file)
+        async with service.form(request) as form:
+            upload = await service.of_file(schema.checked(schema.RecordingForm.model_validate, form).file)
         try:
             if not upload.kept:
                 raise disk_full()
@@ -61,32 +65,32 @@ def router(service: Service) -> APIRouter:
         """How much each moment of a recording resembles a question."""
         schema.check_size("question", asked.question, service.options)
         check_question(asked.question)
-        upload = kept.refer(asked.recording)
+        upload = await asyncio.to_thread(kept.refer, asked.recording)
         try:
             work = service.run(partial(_relevance, recordings=kept, upload=upload, question=asked.question))
             return JSONResponse(await while_connected(request.receive, work))
         finally:
             upload.close()
 
-    @routes.post("/v1/audio/transcriptions")
-    async def transcriptions(
-        request: Request,
-        file: Annotated[UploadFile, File()],
-        model: Annotated[str, Form()],
-        response_format: Annotated[str, Form()] = "json",
-        stream: Annotated[bool, Form()] = False,
-    ) -> Response:
+    @routes.post("/v1/audio/transcriptions", openapi_extra=schema.documented(schema.TranscriptionForm, FORM))
+    async def transcriptions(request: Request) -> Response:
         """Writes down a recording."""
-        service.check_model(model)
-        if response_format not in ("json", "text") or stream:
-            raise ApiError(400, "Expected response_format json or text, and no stream.", param="response_format")
-        upload = await service.of_file(file)
+        async with service.form(request) as form:
+            asked = schema.checked(schema.TranscriptionForm.model_validate, form)
+            service.check_model(asked.model)
+            if asked.response_format not in ("json", "text") or asked.stream:
+                raise ApiError(
+                    400, "Expected response_format json or text, and no stream.", param="response_format"
+                )
+            upload = await service.of_file(asked.file)
         try:
             work = service.run(partial(_transcribe, recordings=kept, upload=upload))
             said = await while_connected(request.receive, work)
         finally:
             upload.close()
-        return PlainTextResponse(said.text) if response_format == "text" else JSONResponse({"text": said.text})
+        return (
+            PlainTextResponse(said.text) if asked.response_format == "text" else JSONResponse({"text": said.text})
+        )
 
     return routes
 
