@@ -20,9 +20,10 @@ class FastV(Rated):
     heads. The tokens that receive most of it go on, at their positions.
 
     Differs from the paper: its text takes the attention that a token receives from all others in the mean; its
-    authors' code, and everybody's who compares with it, the last token's, as here. For speech instead of images, and
-    at the counts that all methods here are compared at; the rate counts in tokens of the layers behind. The first
-    layers run twice, once to choose and once to answer. The whole recording has to fit into the LLM's context.
+    authors' code, and that of all who compare with it, the last token's, as here. For speech instead of images.
+    The counts are those that all methods here are compared at; the rate counts in tokens of the layers behind. The
+    first layers run twice, once to choose and once to answer. All of the recording has to fit into the LLM's
+    context.
 
     Attributes:
         pruning_rate: fraction to remove of the tokens of 30 s, 0 to 1; as many stay as with `SpeechPrune`.
