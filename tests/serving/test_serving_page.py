@@ -172,6 +172,20 @@ def test_methods_stand_side_by_side_and_the_chosen_one_is_shown(page):
 
 
 @in_browser
+def test_a_rate_that_was_chosen_is_that_of_all_methods(page):
+    send(page)
+    for method in ("speechprune", "random-crop"):
+        page.select_option("#method", method)
+        expect(page.locator("#rate-shown")).to_have_text("0.6")
+    page.fill("#rate", "0.8")
+    for method in ("full", "speech-xl", "speechprune", "searchlight"):
+        page.select_option("#method", method)
+    expect(page.locator("#rate-shown")).to_have_text("0.8")
+    put(page, choices=CHOICES)
+    expect(page.locator("article h3")).to_have_text("searchlight, rate 0.8")
+
+
+@in_browser
 def test_choices_have_bars_and_the_likeliest_is_the_answer(page):
     send(page)
     card = put(page, choices="Red\nGreen\n\n  Blue ")

@@ -219,6 +219,22 @@ def test_a_full_disk_is_said_and_hinders_no_answer(server, monkeypatch, tmp_path
     assert float(failures[-1].split()[-1]) >= 4
 
 
+def test_what_a_killed_server_left_beside_its_store_is_removed_and_nothing_else(lm, tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp" / "auricle-of-others").touch()
+    left = {}
+    for name in ("one", "other"):
+        opened = Store(tmp_path / name, 1)  # keeps nothing
+        options, metrics = Options(store=tmp_path / name), Metrics(lambda: 0, lambda: 0)
+        given = module.Recordings(opened, lm, options, metrics).receive(io.BytesIO(wav(1)), ("wav",))
+        left[name] = given.path
+        opened.close()
+        assert left["one"].read_bytes() == wav(1)  # another server does not touch it
+    with running(lm, tmp_path / "one"):
+        assert {*(tmp_path / "tmp").iterdir()} == {left["other"], tmp_path / "tmp" / "auricle-of-others"}
+
+
 def test_two_models_do_not_share_tokens(server, lm, tmp_path, monkeypatch):
     ask(server, wav(1))
     monkeypatch.setitem(lm.__dict__, "encoder_hash", "f" * 64)

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -110,6 +111,11 @@ class Recordings:
         # Tokens of other weights are others; models that are not of transformers cannot be told apart.
         self._encoder = (lm.encoder_hash if isinstance(lm, HuggingFaceSpeechLM) else uuid.uuid4().hex)[:16]
         self._summarizer: Summarizer | None = None
+        # Of this store alone, which has one server: what has the name already is what a killed one left.
+        self._prefix = f"auricle-{hashlib.sha256(bytes(options.store.resolve())).hexdigest()[:16]}-"
+        for left in Path(tempfile.gettempdir()).glob(f"{self._prefix}*"):
+            with suppress(OSError):  # somebody else's
+                left.unlink()
 
     def receive(self, file: Readable, allowed: tuple[str, ...]) -> Upload:
         """Checks an upload and keeps it; where the store has no room, only for this request.
@@ -135,7 +141,7 @@ class Recordings:
         path = self._store.borrow(key)
         if path is None and self._keep(key, partial(_copy, file)):
             path = self._store.borrow(key)
-        return Upload(recording, path or _temporary(file), kept=path is not None)
+        return Upload(recording, path or _temporary(file, self._prefix), kept=path is not None)
 
     def refer(self, recording: str) -> Upload:
         """A recording that was uploaded before.
@@ -270,8 +276,8 @@ def _copy(file: Readable, path: Path) -> None:
         shutil.copyfileobj(file, copy, _BLOCK)
 
 
-def _temporary(file: Readable) -> Path:
-    with tempfile.NamedTemporaryFile(prefix="auricle-", delete=False) as copy:
+def _temporary(file: Readable, prefix: str) -> Path:
+    with tempfile.NamedTemporaryFile(prefix=prefix, delete=False) as copy:
         path = Path(copy.name)
     try:
         _copy(file, path)

@@ -16,6 +16,7 @@ const cards = new Map(); // each with what stops it
 const similarities = new Map(); // by recording and question
 let model = null;
 let pruners = new Map();
+let chosenRate = null; // by the reader, for all methods
 let recording = null;
 let player = null;
 let place = 0;
@@ -73,7 +74,7 @@ function showMethod() {
   at("ratio-part").hidden = name !== MEMORY;
   at("ratio").disabled = name !== MEMORY;
   at("method-about").textContent = pruner?.summary ?? "Reads the whole recording once into a short memory, then asks that.";
-  if (rate !== undefined) at("rate").value = rate ?? 0.6;
+  if (rate !== undefined) at("rate").value = chosenRate ?? rate ?? 0.6;
   showRate();
 }
 
@@ -333,7 +334,10 @@ function listen() {
     if (event.dataTransfer.files.length) send(event.dataTransfer.files[0]);
   });
   at("method").onchange = showMethod;
-  at("rate").oninput = showRate;
+  at("rate").oninput = () => {
+    chosenRate = at("rate").value;
+    showRate();
+  };
   at("question-form").onsubmit = (event) => {
     event.preventDefault();
     submit();
