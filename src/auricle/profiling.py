@@ -117,6 +117,7 @@ def profile(
 
     Raises:
         OptionError: `repeats` is not positive, or a method summarizes and there is no summarizer.
+        ContextLengthError: a memory would leave no room for a question; it says which ratio would fit.
     """
     if repeats < 1:
         raise OptionError(f"repeats is {repeats}; expected at least 1.")
