@@ -311,6 +311,24 @@ def test_errors_are_told_in_the_servers_words(page):
 
 
 @in_browser
+def test_an_error_stays_when_the_server_is_connected_later(page):
+    expect(page.locator("#method option").first).to_be_attached()
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/v1/pruners", hold)
+    page.locator("#key").dispatch_event("change")  # connects again
+    page.set_input_files("#file", {"name": "talk.wav", "mimeType": "audio/wav", "buffer": b"no sound at all"})
+    expect(page.get_by_role("alert")).to_contain_text("The recording is none of wav, mp3, flac")
+    page.evaluate("document.querySelector('#method').replaceChildren()")
+    held[0].continue_()
+    expect(page.locator("#method option").first).to_be_attached()
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+@in_browser
 def test_the_key_is_asked_for_and_forgotten_with_the_tab(opened, lm, tmp_path):
     with running(lm, tmp_path / "store", api_key=KEY) as locked:
         page = opened(locked)

@@ -48,6 +48,7 @@ function askForKey() {
 // The server: its model and methods.
 
 async function connect() {
+  complain(null); // not when connected: a recording may have been refused meanwhile
   try {
     model = (await json("/health")).model;
     at("model").textContent = model;
@@ -58,7 +59,6 @@ async function connect() {
     at("method").replaceChildren(...names, memory);
     at("method").value = pruners.has(PREFERRED) ? PREFERRED : names[0].value;
     showMethod();
-    complain(null);
     if (document.activeElement === at("key")) goOn();
     at("access").open = false;
   } catch (error) {
