@@ -12,15 +12,15 @@ pytest.importorskip("torchaudio", reason="Granite's feature extractor needs torc
 QUESTION = "What is decided in the meeting?"
 
 
-@pytest.fixture(scope="module")
-def lm():
-    return GraniteSpeech(*tiny_granite.tiny_granite())
+@pytest.fixture(scope="module", params=[False, True], ids=["speech", "plus"])
+def lm(request):
+    return GraniteSpeech(*tiny_granite.tiny_granite(plus=request.param))
 
 
-@pytest.fixture
-def lora():
+@pytest.fixture(params=[False, True], ids=["speech", "plus"])
+def lora(request):
     """With a LoRA adapter on the LLM and the projector, on as after loading; a new one for every test."""
-    model, processor = tiny_granite.tiny_granite()
+    model, processor = tiny_granite.tiny_granite(plus=request.param)
     tiny_granite.add_lora(model, "q_proj", "v_proj", "linear")
     return GraniteSpeech(model, processor)
 

@@ -10,6 +10,9 @@ from transformers import (
     AudioFlamingo3Config,
     AudioFlamingo3ForConditionalGeneration,
     AudioFlamingo3Processor,
+    MusicFlamingoConfig,
+    MusicFlamingoForConditionalGeneration,
+    MusicFlamingoProcessor,
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
@@ -124,3 +127,17 @@ def tiny_audio_flamingo3(**text: Any) -> tuple[AudioFlamingo3ForConditionalGener
         audio_token_id=processor.audio_token_id,
     )
     return random(AudioFlamingo3ForConditionalGeneration, config), processor
+
+
+def tiny_music_flamingo(**text: Any) -> tuple[MusicFlamingoForConditionalGeneration, MusicFlamingoProcessor]:
+    tokenizer = qwen2_tokenizer("<sound>", "<|sound_bos|>", "<|sound_eos|>")
+    features = WhisperFeatureExtractor(feature_size=16, return_attention_mask=True)
+    processor = MusicFlamingoProcessor(features, tokenizer, chat_template=FLAMINGO_TEMPLATE)
+    config = MusicFlamingoConfig(
+        audio_config=whisper_like_config("audioflamingo3_encoder"),
+        text_config=qwen2_config(**text),
+        audio_token_id=processor.audio_token_id,
+        audio_bos_token_id=processor.audio_bos_token_id,
+        audio_eos_token_id=processor.audio_eos_token_id,
+    )
+    return random(MusicFlamingoForConditionalGeneration, config, seed=2), processor

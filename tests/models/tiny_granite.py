@@ -8,6 +8,8 @@ from transformers import (
     GraniteSpeechConfig,
     GraniteSpeechFeatureExtractor,
     GraniteSpeechForConditionalGeneration,
+    GraniteSpeechPlusConfig,
+    GraniteSpeechPlusForConditionalGeneration,
     GraniteSpeechProcessor,
 )
 
@@ -30,8 +32,11 @@ def granite_processor(template: str = TEMPLATE) -> GraniteSpeechProcessor:
     return GraniteSpeechProcessor(GraniteSpeechFeatureExtractor(), tokenizer)
 
 
-def granite_config(audio_token_id: int) -> GraniteSpeechConfig:
-    """The audio token is the first id beyond the embedding table, as where the table was not enlarged."""
+def granite_config(audio_token_id: int, plus: bool = False) -> GraniteSpeechConfig | GraniteSpeechPlusConfig:
+    """The audio token is the first id beyond the embedding table, as where the table was not enlarged.
+
+    In Granite Speech Plus, the projector reads the encoder's first and last states side by side.
+    """
     text = {
         "model_type": "granite",
         "vocab_size": audio_token_id,
@@ -49,16 +54,18 @@ def granite_config(audio_token_id: int) -> GraniteSpeechConfig:
         "pad_token_id": None,
     }
     encoder = {"num_layers": 2, "hidden_dim": 16, "num_heads": 2, "output_dim": 5, "feedforward_mult": 2}
+    if plus:
+        encoder["cat_hidden_layers"] = [1]
     projector = {
         "model_type": "blip_2_qformer",
         "hidden_size": 16,
-        "encoder_hidden_size": 16,
+        "encoder_hidden_size": 32 if plus else 16,
         "intermediate_size": 24,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "initializer_range": 0.3,
     }
-    return GraniteSpeechConfig(
+    return (GraniteSpeechPlusConfig if plus else GraniteSpeechConfig)(
         text_config=text,
         encoder_config=encoder,
         projector_config=projector,
@@ -69,10 +76,12 @@ def granite_config(audio_token_id: int) -> GraniteSpeechConfig:
     )
 
 
-def tiny_granite() -> tuple[GraniteSpeechForConditionalGeneration, GraniteSpeechProcessor]:
+def tiny_granite(plus: bool = False) -> tuple[Any, GraniteSpeechProcessor]:
+    """`GraniteSpeechForConditionalGeneration`, or `GraniteSpeechPlusForConditionalGeneration`."""
     processor = granite_processor()
     audio_token_id = processor.tokenizer.convert_tokens_to_ids(processor.audio_token)
-    return random(GraniteSpeechForConditionalGeneration, granite_config(audio_token_id)), processor
+    model_class = GraniteSpeechPlusForConditionalGeneration if plus else GraniteSpeechForConditionalGeneration
+    return random(model_class, granite_config(audio_token_id, plus)), processor
 
 
 def add_lora(model: Any, *targets: str, **options: Any) -> None:

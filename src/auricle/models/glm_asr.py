@@ -1,0 +1,62 @@
+"""GLM-ASR: a Whisper-like encoder without a mask, whose states are joined four by four, before a Llama decoder."""
+
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
+from typing_extensions import override
+
+from auricle.audio import SAMPLE_RATE, Waveform
+from auricle.models.hugging_face import HuggingFaceSpeechLM
+from auricle.models.projections import qk_of
+from auricle.models.template import Template, template_from_text
+from auricle.speech_lm import QK
+
+
+@final
+class GlmAsr(HuggingFaceSpeechLM):
+    """`GlmAsrForConditionalGeneration` with its `GlmAsrProcessor`; 12.5 tokens per second.
+
+    As in the model's own processing, the encoder hears a last window with the silence that fills it, whose tokens
+    are left out, and so is what is left of less than 80 ms. Its processor cuts recordings into windows of 30 s
+    itself and drops what lies beyond eleven minutes; here nothing is dropped.
+    """
+
+    @property
+    @override
+    def tokens_per_second(self) -> float:
+        return 12.5
+
+    @override
+    def _encode_window(self, window: Waveform) -> Float[Tensor, "audio dim"]:
+        features = self.processor.feature_extractor(
+            window,
+            sampling_rate=SAMPLE_RATE,
+            padding="max_length",
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        tower = self.model.model.audio_tower
+        encoded = self.model.get_audio_features(
+            features["input_features"].to(tower.device, tower.dtype), features["attention_mask"].to(tower.device)
+        )
+        tokens: Tensor = encoded.pooler_output
+        return tokens
+
+    @override
+    def _template(self, text: str, query: str) -> Template:
+        content = [{"type": "audio"}, {"type": "text", "text": text}]
+        conversation = [{"role": "user", "content": content}]
+        rendered = self.processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+        return template_from_text(self.processor.tokenizer, rendered, self.processor.audio_token, query)
+
+    @override
+    def _tokenize(self, text: str) -> list[int]:
+        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    @override
+    def _first_layer(self) -> QK:
+        config = self.model.config.text_config
+        layer = self.model.model.language_model.layers[0]
+        return qk_of(layer, config.num_attention_heads, config.num_key_value_heads)

@@ -1,0 +1,91 @@
+"""Music Flamingo: Audio Flamingo 3 whose encoder states are turned by their time in the recording; 25 tokens a second.
+
+Its processor cuts recordings into windows of 30 s itself and drops what lies beyond twenty minutes; here nothing is
+dropped.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers.models.musicflamingo.modeling_musicflamingo import apply_rotary_time_emb
+from typing_extensions import override
+
+from auricle.audio import SAMPLE_RATE, Waveform
+from auricle.models.hugging_face import HuggingFaceSpeechLM
+from auricle.models.projections import qk_of
+from auricle.models.template import Template, template_from_text
+from auricle.speech_lm import QK
+
+_FRAMES = 4  # mel frames of one encoder state
+
+
+@final
+class MusicFlamingo(HuggingFaceSpeechLM):
+    """Adapter of `MusicFlamingoForConditionalGeneration`.
+
+    The model's own `get_audio_features` takes the number of a window from the placeholders of the whole recording.
+    Here the number is that of the window among all, and its states are turned by the model's own angles. Windows
+    beyond the twenty minutes of its processor go on with the angles of their times.
+    """
+
+    @property
+    @override
+    def tokens_per_second(self) -> float:
+        return 25.0
+
+    @override
+    def _encode_windows(self, cut: Sequence[Float[np.ndarray, "_"]]) -> Iterator[Float[Tensor, "_ dim"]]:
+        return (self._encode_at(number, window) for number, window in enumerate(cut))
+
+    @override
+    def _encode_window(self, window: Waveform) -> Float[Tensor, "audio dim"]:
+        return self._encode_at(0, window)
+
+    def _encode_at(self, number: int, window: Waveform) -> Float[Tensor, "audio dim"]:
+        """Speech tokens of the window that stands behind `number` windows of 30 s."""
+        features = self.processor.feature_extractor(
+            window,
+            sampling_rate=SAMPLE_RATE,
+            padding="max_length",
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        inner = self.model.model
+        tower, mask = inner.audio_tower, features["attention_mask"].to(inner.audio_tower.device)
+        states = tower(
+            features["input_features"].to(tower.device, tower.dtype), input_features_mask=mask
+        ).last_hidden_state
+        count = states.shape[1]
+        step = self.model.config.audio_frame_step * _FRAMES
+        # In the model's own order: angles grow with the time, and so would what float32 rounds otherwise.
+        starts = torch.tensor([[number]], device=states.device) * count * step
+        times = starts + torch.arange(count, dtype=torch.float32, device=states.device) * step
+        turned = apply_rotary_time_emb(states, *inner.pos_emb(times, seq_len=count))
+        heard = int(tower._get_feat_extract_output_lengths(mask.sum(-1))[1])
+        tokens: Tensor = inner.multi_modal_projector(turned)[0, :heard]
+        return tokens
+
+    @override
+    def _template(self, text: str, query: str) -> Template:
+        processor = self.processor
+        content = [{"type": "audio"}, {"type": "text", "text": text}]
+        conversation = [{"role": "user", "content": content}]
+        rendered = processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+        sound = processor.audio_token
+        framed = rendered.replace(sound, f"{processor.audio_bos_token}{sound}{processor.audio_eos_token}", 1)
+        return template_from_text(processor.tokenizer, framed, sound, query)
+
+    @override
+    def _tokenize(self, text: str) -> list[int]:
+        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    @override
+    def _first_layer(self) -> QK:
+        config = self.model.config.text_config
+        layer = self.model.model.language_model.layers[0]
+        return qk_of(layer, config.num_attention_heads, config.num_key_value_heads)
