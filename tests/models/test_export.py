@@ -9,7 +9,7 @@ from auricle.errors import ModelError, OptionError
 from auricle.models.export import export_llm
 from auricle.models.mini.adapter import AuricleMini
 from fakes import FakeSpeechLM, noise
-from models import tiny, tiny_granite, tiny_mini, tiny_omni, tiny_phi4
+from models import tiny, tiny_glm, tiny_granite, tiny_mini, tiny_omni, tiny_phi4
 from tiny_llama import TinyLlama
 
 
@@ -21,6 +21,8 @@ MODELS = {
     "mini": mini,
     "qwen2-audio": lambda: loading.load(*tiny.tiny_qwen2_audio()),
     "audio-flamingo-3": lambda: loading.load(*tiny.tiny_audio_flamingo3()),
+    "music-flamingo": lambda: loading.load(*tiny.tiny_music_flamingo()),
+    "glm-asr": lambda: loading.load(*tiny_glm.tiny_glm_asr()),
     "tiny-llama": TinyLlama,
 }
 

@@ -329,7 +329,10 @@ def test_unexpanded_placeholders_are_refused():
         model.generate(**inputs, **NEW)
 
 
-@pytest.mark.parametrize("case", ["omni", "granite", "granite-lora", "phi4", "voxtral"])
+@pytest.mark.parametrize(
+    "case",
+    ["omni", "granite", "granite-lora", "granite-plus", "phi4", "voxtral", "music_flamingo", "glm_asr"],
+)
 @pytest.mark.parametrize("pruner", [EveryOther(), EveryOther(5, "original"), EveryOther(1)], ids=["2", "5", "all"])
 def test_the_other_models(case, pruner, tmp_path):
     waveform = checks.noise(12)
@@ -352,6 +355,14 @@ def other(case, folder, waveform):
 
         model, processor = tiny_omni.thinker(), tiny_omni.processor()
         return model, processor, test_qwen2_5_omni.conversation(processor, waveform)
+    if case == "music_flamingo":
+        model, processor = tiny.tiny_music_flamingo()
+        return model, processor, inputs_of(processor, waveform)
+    if case == "glm_asr":
+        from models import tiny_glm
+
+        model, processor = tiny_glm.tiny_glm_asr()
+        return model, processor, inputs_of(processor, waveform)
     if case == "phi4":
         from models import test_phi4_multimodal, tiny_phi4
 
@@ -365,7 +376,7 @@ def other(case, folder, waveform):
         return model, processor, test_voxtral.conversation(load(model, processor), waveform)
     from models import test_granite_speech, tiny_granite
 
-    model, processor = tiny_granite.tiny_granite()
+    model, processor = tiny_granite.tiny_granite(plus=case == "granite-plus")
     if case == "granite-lora":
         tiny_granite.add_lora(model, "q_proj", "v_proj", "linear")
     return model, processor, test_granite_speech.native(load(model, processor), waveform)

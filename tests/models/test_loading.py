@@ -19,15 +19,28 @@ from auricle.errors import (
 )
 from auricle.loading import UNPRUNABLE, adapt, load
 from auricle.models.audio_flamingo3 import AudioFlamingo3
+from auricle.models.glm_asr import GlmAsr
+from auricle.models.granite_speech import GraniteSpeech
+from auricle.models.music_flamingo import MusicFlamingo
 from auricle.models.qwen2_5_omni import Qwen25Omni
 from auricle.models.qwen2_audio import Qwen2Audio
 from auricle.registry import MODELS
-from models import checks, tiny, tiny_omni
+from models import checks, tiny, tiny_glm, tiny_granite, tiny_omni
 
 QUESTION = "What is decided?"
+
+
+def tiny_granite_plus():
+    pytest.importorskip("torchaudio", reason="Granite's feature extractor needs torchaudio", exc_type=ImportError)
+    return tiny_granite.tiny_granite(plus=True)
+
+
 SAVED = {
     "Qwen2AudioForConditionalGeneration": (tiny.tiny_qwen2_audio, Qwen2Audio),
     "AudioFlamingo3ForConditionalGeneration": (tiny.tiny_audio_flamingo3, AudioFlamingo3),
+    "MusicFlamingoForConditionalGeneration": (tiny.tiny_music_flamingo, MusicFlamingo),
+    "GlmAsrForConditionalGeneration": (tiny_glm.tiny_glm_asr, GlmAsr),
+    "GraniteSpeechPlusForConditionalGeneration": (tiny_granite_plus, GraniteSpeech),
 }
 
 

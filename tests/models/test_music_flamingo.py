@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers.models.musicflamingo import modeling_musicflamingo
 
 from auricle.models.music_flamingo import MusicFlamingo
 from models import checks, tiny
@@ -73,5 +74,35 @@ def test_first_layer(lm):
     assert (qk.heads, qk.kv_heads, qk.head_dim) == (4, 2, 8)
 
 
-def test_nothing_is_dropped_beyond_ten_minutes(lm):
-    assert len(lm.encode(np.zeros(630 * 16_000, dtype=np.float32))) == 630 * 25
+@pytest.mark.parametrize("number", [0, 1, 41])
+def test_windows_are_turned_by_their_place_in_the_recording(lm, number):
+    """Against the model's own timestamps for a recording of 42 windows, longer than its processor's 20 minutes."""
+    inner, window = lm.model.model, checks.noise(30, seed=number)
+    rows, placeholders = torch.full((42,), 750), torch.full((1, 42 * 750), lm.model.config.audio_token_id)
+    features = native(lm, window)
+    with torch.inference_mode():
+        states = inner.audio_tower(
+            features["input_features"], input_features_mask=features["input_features_mask"]
+        ).last_hidden_state
+        times = inner._build_audio_timestamps(placeholders, rows, 750)
+        cos, sin = (each[number] for each in inner.pos_emb(times, seq_len=750))
+        expected = inner.multi_modal_projector(modeling_musicflamingo.apply_rotary_time_emb(states, cos, sin))[0]
+        found = lm._encode_at(number, window)
+    assert abs(float(times[number, 0]) - 30 * number) < 1e-3
+    checks.assert_close(found, expected, atol=1e-5)
+
+
+def test_the_same_sound_later_is_another(lm):
+    window = checks.noise(30)
+    first, second = lm.encode(np.concatenate([window, window])).embeds.split(750)
+    assert torch.equal(first, lm.encode(window).embeds)
+    assert (first - second).abs().max() > 0.1
+
+
+def test_the_speech_stands_between_its_marks(lm, recording):
+    waveform, inputs = recording
+    prompt = lm.prompt(lm.encode(waveform), lm.query(QUESTION)).keep(torch.arange(3))
+    marks = torch.tensor([lm.model.config.audio_bos_token_id, lm.model.config.audio_eos_token_id])
+    assert prompt.audio.tolist() == list(range(int(prompt.audio[0]), int(prompt.audio[0]) + 3))
+    beside = prompt.embeds[0, [int(prompt.audio[0]) - 1, int(prompt.audio[-1]) + 1]]
+    assert torch.equal(beside, lm.embed(marks))
