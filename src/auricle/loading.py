@@ -29,6 +29,7 @@ UNPRUNABLE: Mapping[str, str] = {
     " token",
     "KyutaiSpeechToTextForConditionalGeneration": "it reads one frame of codec ids with every token that it writes",
     "VibeVoiceAsrForConditionalGeneration": "its generate refuses embeddings",
+    "GraniteSpeech5ForCTC": "it has no LLM, and writes what its encoder hears, frame by frame",
 }
 
 # Full models of which only one part reads speech and writes text; loading that part spares the memory of the rest.

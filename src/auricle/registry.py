@@ -59,6 +59,7 @@ MODELS: Mapping[str, str] = {
     "AudioFlamingo3ForConditionalGeneration": "auricle.models.audio_flamingo3:AudioFlamingo3",
     "MusicFlamingoForConditionalGeneration": "auricle.models.music_flamingo:MusicFlamingo",
     "GlmAsrForConditionalGeneration": "auricle.models.glm_asr:GlmAsr",
+    "FunAsrNanoForConditionalGeneration": "auricle.models.fun_asr_nano:FunAsrNano",
     "VoxtralForConditionalGeneration": "auricle.models.voxtral:Voxtral",
     "Qwen2_5OmniThinkerForConditionalGeneration": "auricle.models.qwen2_5_omni:Qwen25Omni",
     "Qwen2_5OmniForConditionalGeneration": "auricle.models.qwen2_5_omni:Qwen25Omni",

@@ -9,7 +9,7 @@ from auricle.errors import ModelError, OptionError
 from auricle.models.export import export_llm
 from auricle.models.mini.adapter import AuricleMini
 from fakes import FakeSpeechLM, noise
-from models import tiny, tiny_glm, tiny_granite, tiny_mini, tiny_omni, tiny_phi4
+from models import tiny, tiny_fun, tiny_glm, tiny_granite, tiny_mini, tiny_omni, tiny_phi4
 from tiny_llama import TinyLlama
 
 
@@ -23,6 +23,7 @@ MODELS = {
     "audio-flamingo-3": lambda: loading.load(*tiny.tiny_audio_flamingo3()),
     "music-flamingo": lambda: loading.load(*tiny.tiny_music_flamingo()),
     "glm-asr": lambda: loading.load(*tiny_glm.tiny_glm_asr()),
+    "fun-asr-nano": lambda: loading.load(*tiny_fun.tiny_fun_asr_nano()),
     "tiny-llama": TinyLlama,
 }
 

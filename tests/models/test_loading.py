@@ -3,6 +3,7 @@
 import inspect
 import json
 import sys
+from functools import partial
 from types import ModuleType
 
 import pytest
@@ -19,20 +20,21 @@ from auricle.errors import (
 )
 from auricle.loading import UNPRUNABLE, adapt, load
 from auricle.models.audio_flamingo3 import AudioFlamingo3
+from auricle.models.fun_asr_nano import FunAsrNano
 from auricle.models.glm_asr import GlmAsr
 from auricle.models.granite_speech import GraniteSpeech
 from auricle.models.music_flamingo import MusicFlamingo
 from auricle.models.qwen2_5_omni import Qwen25Omni
 from auricle.models.qwen2_audio import Qwen2Audio
 from auricle.registry import MODELS
-from models import checks, tiny, tiny_glm, tiny_granite, tiny_omni
+from models import checks, tiny, tiny_fun, tiny_glm, tiny_granite, tiny_omni
 
 QUESTION = "What is decided?"
 
 
-def tiny_granite_plus():
-    pytest.importorskip("torchaudio", reason="Granite's feature extractor needs torchaudio", exc_type=ImportError)
-    return tiny_granite.tiny_granite(plus=True)
+def needing_torchaudio(build):
+    pytest.importorskip("torchaudio", reason="the feature extractor needs torchaudio", exc_type=ImportError)
+    return build()
 
 
 SAVED = {
@@ -40,7 +42,14 @@ SAVED = {
     "AudioFlamingo3ForConditionalGeneration": (tiny.tiny_audio_flamingo3, AudioFlamingo3),
     "MusicFlamingoForConditionalGeneration": (tiny.tiny_music_flamingo, MusicFlamingo),
     "GlmAsrForConditionalGeneration": (tiny_glm.tiny_glm_asr, GlmAsr),
-    "GraniteSpeechPlusForConditionalGeneration": (tiny_granite_plus, GraniteSpeech),
+    "GraniteSpeechPlusForConditionalGeneration": (
+        partial(needing_torchaudio, partial(tiny_granite.tiny_granite, plus=True)),
+        GraniteSpeech,
+    ),
+    "FunAsrNanoForConditionalGeneration": (
+        partial(needing_torchaudio, tiny_fun.tiny_fun_asr_nano),
+        FunAsrNano,
+    ),
 }
 
 

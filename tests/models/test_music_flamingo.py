@@ -100,8 +100,7 @@ def test_the_same_sound_later_is_another(lm):
 
 
 def test_the_speech_stands_between_its_marks(lm, recording):
-    waveform, inputs = recording
-    prompt = lm.prompt(lm.encode(waveform), lm.query(QUESTION)).keep(torch.arange(3))
+    prompt = lm.prompt(lm.encode(recording[0]), lm.query(QUESTION)).keep(torch.arange(3))
     marks = torch.tensor([lm.model.config.audio_bos_token_id, lm.model.config.audio_eos_token_id])
     assert prompt.audio.tolist() == list(range(int(prompt.audio[0]), int(prompt.audio[0]) + 3))
     beside = prompt.embeds[0, [int(prompt.audio[0]) - 1, int(prompt.audio[-1]) + 1]]

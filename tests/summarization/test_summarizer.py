@@ -8,6 +8,7 @@ from torch import nn
 
 from auricle.errors import ContextLengthError, MemoryFileError, ModelError, OptionError
 from auricle.key_values import Pairs, no_pairs
+from auricle.models.fun_asr_nano import FunAsrNano
 from auricle.models.granite_speech import GraniteSpeech
 from auricle.models.mini.adapter import AuricleMini
 from auricle.models.phi4_multimodal import Phi4Multimodal
@@ -17,7 +18,7 @@ from auricle.summarization.intervals import cut
 from auricle.summarization.sst import PROJECTIONS, SST, attentions, installed, new_sst
 from auricle.summarization.summarizer import QUESTION, UNTRAINED, Summarization, Summarizer, interval_pairs, load
 from fakes import random_tokens
-from models import tiny_granite, tiny_mini, tiny_omni, tiny_phi4
+from models import tiny_fun, tiny_granite, tiny_mini, tiny_omni, tiny_phi4
 from summarizing import MAKE
 
 OPTIONS = [
@@ -319,6 +320,7 @@ def test_not_every_decoder_summarizes(lm):
         lambda: Qwen25Omni(tiny_omni.thinker(), tiny_omni.processor()),
         lambda: GraniteSpeech(*tiny_granite.tiny_granite()),
         lambda: Phi4Multimodal(*tiny_phi4.tiny_phi4()),
+        lambda: FunAsrNano(*tiny_fun.tiny_fun_asr_nano()),
     ],
 )
 def test_decoders_that_read_speech_otherwise_are_refused(make):

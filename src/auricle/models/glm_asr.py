@@ -17,9 +17,9 @@ from auricle.speech_lm import QK
 class GlmAsr(HuggingFaceSpeechLM):
     """`GlmAsrForConditionalGeneration` with its `GlmAsrProcessor`; 12.5 tokens per second.
 
-    As in the model's own processing, the encoder hears a last window with the silence that fills it, whose tokens
-    are left out, and so is what is left of less than 80 ms. Its processor cuts recordings into windows of 30 s
-    itself and drops what lies beyond eleven minutes; here nothing is dropped.
+    As in the model's own processing, the encoder hears a last window with the silence that fills it, of which no
+    tokens are kept, and what is left over of less than 80 ms has no token. Its processor cuts recordings into
+    windows of 30 s itself and drops what lies beyond 21 of them; here nothing is dropped.
     """
 
     @property

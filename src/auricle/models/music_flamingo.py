@@ -1,7 +1,7 @@
-"""Music Flamingo: Audio Flamingo 3 whose encoder states are turned by their time in the recording; 25 tokens a second.
+"""Music Flamingo: as Audio Flamingo 3, but what the encoder says is turned by its time; 25 tokens per second.
 
-Its processor cuts recordings into windows of 30 s itself and drops what lies beyond twenty minutes; here nothing is
-dropped.
+Its processor cuts recordings into windows of 30 s itself and drops what lies beyond 20 minutes (30 for Audio
+Flamingo Next, which is of this class, too); here nothing is dropped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers.models.musicflamingo.modeling_musicflamingo import apply_rotary_time_emb
 from typing_extensions import override
 
 from auricle.audio import SAMPLE_RATE, Waveform
@@ -27,9 +26,9 @@ _FRAMES = 4  # mel frames of one encoder state
 class MusicFlamingo(HuggingFaceSpeechLM):
     """Adapter of `MusicFlamingoForConditionalGeneration`.
 
-    The model's own `get_audio_features` takes the number of a window from the placeholders of the whole recording.
-    Here the number is that of the window among all, and its states are turned by the model's own angles. Windows
-    beyond the twenty minutes of its processor go on with the angles of their times.
+    Every encoder state is turned by angles that depend on its window's number and its time in the recording. The
+    model's own `get_audio_features` counts both in a whole prompt with all windows at once; here, window by window,
+    they are counted alike. Behind its processor's limit they go on.
     """
 
     @property
@@ -47,6 +46,8 @@ class MusicFlamingo(HuggingFaceSpeechLM):
 
     def _encode_at(self, number: int, window: Waveform) -> Float[Tensor, "audio dim"]:
         """Speech tokens of the window that stands behind `number` windows of 30 s."""
+        from transformers.models.musicflamingo.modeling_musicflamingo import apply_rotary_time_emb
+
         features = self.processor.feature_extractor(
             window,
             sampling_rate=SAMPLE_RATE,
@@ -61,7 +62,7 @@ class MusicFlamingo(HuggingFaceSpeechLM):
         ).last_hidden_state
         count = states.shape[1]
         step = self.model.config.audio_frame_step * _FRAMES
-        # In the model's own order: angles grow with the time, and so would what float32 rounds otherwise.
+        # Multiplied in the model's own order, to be rounded alike: angles are many times the time.
         starts = torch.tensor([[number]], device=states.device) * count * step
         times = starts + torch.arange(count, dtype=torch.float32, device=states.device) * step
         turned = apply_rotary_time_emb(states, *inner.pos_emb(times, seq_len=count))
