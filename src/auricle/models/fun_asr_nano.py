@@ -40,7 +40,8 @@ class FunAsrNano(HuggingFaceSpeechLM):
         extractor = self.processor.feature_extractor
         shortest = extractor.frame_length * SAMPLE_RATE // 1000
         samples = np.pad(window, (0, max(0, shortest - len(window))))
-        features = extractor(samples, sampling_rate=SAMPLE_RATE, return_attention_mask=True).to(self.device)
+        features = extractor(samples, sampling_rate=SAMPLE_RATE, return_attention_mask=True)
+        features = features.to(self.model.model.audio_tower.device)
         encoded = self.model.get_audio_features(features["input_features"], features["input_features_mask"])
         tokens: Tensor = encoded.pooler_output
         return tokens

@@ -32,6 +32,8 @@ _SYSTEM = (
 class GraniteSpeech(HuggingFaceSpeechLM):
     """`GraniteSpeechForConditionalGeneration` with its `GraniteSpeechProcessor`, which needs torchaudio.
 
+    So is `GraniteSpeechPlusForConditionalGeneration`, whose projector reads further layers of the encoder as well.
+
     The model's LoRA adapter is on while a prompt with speech is read and off while one without is, as in the
     model's own `generate`, and is left as it was found. The three tokens of 0.3 s come from learned queries over
     all of it: their order within it is nominal. The last 0.3 s are padded as the model's projector pads them, so
