@@ -32,10 +32,22 @@ def template_from_text(tokenizer: Any, rendered: str, placeholder: str, query: s
         placeholder: the audio token's text.
         query: the question, which stands verbatim behind the placeholder.
     """
+    mark = rendered.index(placeholder)
+    return template_at(tokenizer, rendered, mark, rendered.index(query, mark + len(placeholder)), query)
+
+
+def template_at(tokenizer: Any, rendered: str, mark: int, start: int, query: str) -> Template:  # noqa: ANN401
+    """Tokenizes a rendered chat prompt as a whole, with the placeholder at the character `mark`, the question at `start`.
+
+    Args:
+        tokenizer: a fast tokenizer (it must give offsets).
+        rendered: the prompt.
+        mark: where the audio token's text begins.
+        start: where the question begins.
+        query: the question.
+    """
     encoded = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
     offsets = encoded["offset_mapping"]
-    mark = rendered.index(placeholder)
-    start = rendered.index(query, mark + len(placeholder))
     inside = [i for i, (a, b) in enumerate(offsets) if a < start + len(query) and b > start and b > a]
     audio = next(i for i, (a, b) in enumerate(offsets) if a <= mark < b)
     return Template(torch.tensor(encoded["input_ids"]), audio, torch.tensor(inside, dtype=torch.long))
