@@ -9,7 +9,7 @@ from auricle.errors import ModelError, OptionError
 from auricle.models.export import export_llm
 from auricle.models.mini.adapter import AuricleMini
 from fakes import FakeSpeechLM, noise
-from models import tiny, tiny_granite, tiny_mini, tiny_omni, tiny_phi4
+from models import tiny, tiny_granite, tiny_mini, tiny_omni, tiny_phi4, tiny_qwen3_asr, tiny_qwen3_omni
 from tiny_llama import TinyLlama
 
 
@@ -21,6 +21,7 @@ MODELS = {
     "mini": mini,
     "qwen2-audio": lambda: loading.load(*tiny.tiny_qwen2_audio()),
     "audio-flamingo-3": lambda: loading.load(*tiny.tiny_audio_flamingo3()),
+    "qwen3-asr": lambda: loading.load(*tiny_qwen3_asr.tiny_qwen3_asr()),
     "tiny-llama": TinyLlama,
 }
 
@@ -69,7 +70,8 @@ def test_what_cannot_run_by_itself_is_refused(tmp_path):
             export_llm(lm, tmp_path / "llm")
     granite = loading.load(*tiny_granite.tiny_granite())
     omni = loading.load(tiny_omni.thinker(), tiny_omni.processor())
-    for lm in (granite, omni, FakeSpeechLM()):
+    omni3 = loading.load(tiny_qwen3_omni.thinker(), tiny_qwen3_omni.processor())
+    for lm in (granite, omni, omni3, FakeSpeechLM()):
         with pytest.raises(ModelError, match="does more with speech"):
             export_llm(lm, tmp_path / "llm")
     assert not (tmp_path / "llm").exists()

@@ -329,7 +329,7 @@ def test_unexpanded_placeholders_are_refused():
         model.generate(**inputs, **NEW)
 
 
-@pytest.mark.parametrize("case", ["omni", "granite", "granite-lora", "phi4", "voxtral"])
+@pytest.mark.parametrize("case", ["omni", "qwen3-omni", "qwen3-asr", "granite", "granite-lora", "phi4", "voxtral"])
 @pytest.mark.parametrize("pruner", [EveryOther(), EveryOther(5, "original"), EveryOther(1)], ids=["2", "5", "all"])
 def test_the_other_models(case, pruner, tmp_path):
     waveform = checks.noise(12)
@@ -352,6 +352,16 @@ def other(case, folder, waveform):
 
         model, processor = tiny_omni.thinker(), tiny_omni.processor()
         return model, processor, test_qwen2_5_omni.conversation(processor, waveform)
+    if case == "qwen3-omni":
+        from models import test_qwen3_omni_moe, tiny_qwen3_omni
+
+        model, processor = tiny_qwen3_omni.thinker(), tiny_qwen3_omni.processor()
+        return model, processor, test_qwen3_omni_moe.conversation(processor, waveform)
+    if case == "qwen3-asr":
+        from models import tiny_qwen3_asr
+
+        model, processor = tiny_qwen3_asr.tiny_qwen3_asr()
+        return model, processor, dict(processor.apply_transcription_request(waveform, prompt=QUESTION))
     if case == "phi4":
         from models import test_phi4_multimodal, tiny_phi4
 

@@ -21,13 +21,16 @@ from auricle.loading import UNPRUNABLE, adapt, load
 from auricle.models.audio_flamingo3 import AudioFlamingo3
 from auricle.models.qwen2_5_omni import Qwen25Omni
 from auricle.models.qwen2_audio import Qwen2Audio
+from auricle.models.qwen3_asr import Qwen3ASR
+from auricle.models.qwen3_omni_moe import Qwen3OmniMoe
 from auricle.registry import MODELS
-from models import checks, tiny, tiny_omni
+from models import checks, tiny, tiny_omni, tiny_qwen3_asr, tiny_qwen3_omni
 
 QUESTION = "What is decided?"
 SAVED = {
     "Qwen2AudioForConditionalGeneration": (tiny.tiny_qwen2_audio, Qwen2Audio),
     "AudioFlamingo3ForConditionalGeneration": (tiny.tiny_audio_flamingo3, AudioFlamingo3),
+    "Qwen3ASRForConditionalGeneration": (tiny_qwen3_asr.tiny_qwen3_asr, Qwen3ASR),
 }
 
 
@@ -241,14 +244,21 @@ def test_code_that_is_trusted_is_run(tmp_path):
         load(folder, trust_remote_code=True)
 
 
-@pytest.mark.parametrize("name", ["Qwen2_5OmniForConditionalGeneration", "Qwen2_5OmniModel"])
-def test_of_omni_only_the_thinker_is_loaded(tmp_path, name):
-    whole = tiny_omni.full()
+@pytest.mark.parametrize(
+    ("name", "omni", "adapter"),
+    [
+        ("Qwen2_5OmniForConditionalGeneration", tiny_omni, Qwen25Omni),
+        ("Qwen2_5OmniModel", tiny_omni, Qwen25Omni),
+        ("Qwen3OmniMoeForConditionalGeneration", tiny_qwen3_omni, Qwen3OmniMoe),
+    ],
+)
+def test_of_omni_only_the_thinker_is_loaded(tmp_path, name, omni, adapter):
+    whole = omni.full()
     whole.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    lm = load(config_only(tmp_path, **(config | {"architectures": [name]})), tiny_omni.processor())
-    assert type(lm) is Qwen25Omni
-    assert isinstance(lm.model, transformers.Qwen2_5OmniThinkerForConditionalGeneration)
+    lm = load(config_only(tmp_path, **(config | {"architectures": [name]})), omni.processor())
+    assert type(lm) is adapter
+    assert type(lm.model) is type(whole.thinker)
     expected = whole.thinker.state_dict()
     assert lm.model.state_dict().keys() == expected.keys()
     assert all(torch.equal(weight, expected[key]) for key, weight in lm.model.state_dict().items())

@@ -15,14 +15,15 @@ _FRAME = SAMPLE_RATE // 100  # samples of a frame
 def windows_of_attention(samples: Waveform, frames: int) -> Iterator[Waveform]:
     """Cuts a recording where the encoder's attention is cut: into windows of 24 s if it sees 8 s at a time.
 
-    The last window has up to 30 s, so that no second is cut in two, and what is up to 30 s long is not cut.
+    The last window has 6 to 30 s then, so that no second is cut in two, and what has up to 30 s is not cut. Attention
+    that sees 30 s or more is cut every 29 s.
 
     Args:
         samples: at 16 kHz.
         frames: that attention sees at a time (`n_window_infer`).
     """
     seen = frames * _FRAME
-    size = WINDOW_SAMPLES // seen * seen or WINDOW_SAMPLES
+    size = (WINDOW_SAMPLES - 1) // seen * seen or WINDOW_SAMPLES - SAMPLE_RATE
     while len(samples) > WINDOW_SAMPLES:
         yield samples[:size]
         samples = samples[size:]

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any, ClassVar, final
 
-import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -27,8 +26,7 @@ class Qwen3OmniMoe(HuggingFaceSpeechLM):
     Differs from the model's own processor for recordings over 30 s: every window's features stand alone, where
     the processor looks across the cuts (up to 3 frames each) and takes the floor of quiet parts from the loudest
     frame of the whole recording instead of the window's. The encoder's attention is cut as in the whole recording
-    (`auricle.models.qwen3_audio`). A recording of less than 13 ms, for which the processor fails, is padded with
-    silence.
+    (`auricle.models.qwen3_audio`).
     """
 
     position_axes: ClassVar[int] = 3
@@ -49,10 +47,8 @@ class Qwen3OmniMoe(HuggingFaceSpeechLM):
 
     @override
     def _encode_window(self, window: Waveform) -> Float[Tensor, "audio dim"]:
-        extractor = self.processor.feature_extractor
-        shortest = extractor.n_fft // 2 + 1  # the spectrogram reflects half a frame at the edges
-        features = extractor(
-            np.pad(window, (0, max(0, shortest - len(window)))),
+        features = self.processor.feature_extractor(
+            window,
             sampling_rate=SAMPLE_RATE,
             padding=True,
             truncation=False,
