@@ -275,13 +275,14 @@ def _question(lm: HuggingFaceSpeechLM, before: Int[Tensor, "before"], behind: In
     question: str = text.removeprefix(head).removesuffix(end).strip()
     whole = text.startswith(head) and text.endswith(end)
     if not whole or not question or any(special in question for special in tokenizer.all_special_tokens):
-        raise QueryError(
-            "The question was not found between the speech and the end of the prompt; expected the chat template"
-            " with the text after the audio and add_generation_prompt=True, or pass it:"
-            " pruner(model, processor, question=...)."
+        where, expected = (
+            ("between the speech and the end of the prompt", "the text after the audio")
             if speech_first
-            else "The question was not found before the speech; expected the chat template with a system prompt (for"
-            " Qwen3-ASR the prompt, or context, of its processor), or pass it: pruner(model, processor, question=...)."
+            else ("before the speech", "a system prompt (Qwen3-ASR: its processor's prompt, or context)")
+        )
+        raise QueryError(
+            f"The question was not found {where}; expected the chat template with {expected} and"
+            " add_generation_prompt=True, or pass it: pruner(model, processor, question=...)."
         )
     return question
 

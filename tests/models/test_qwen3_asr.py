@@ -60,7 +60,8 @@ def test_the_question_is_found_in_the_context(lm, question):
     found = tokenizer.decode(template.ids[template.query]).removesuffix("\n")  # one token is "?\n"
     assert found == question
     assert tokenizer.decode(template.ids[: template.query[0]]) == "<|im_start|>system\n"
-    assert tokenizer.decode(template.ids[template.audio - 1 : template.audio + 2]) == "<|audio_start|><|audio_pad|><|audio_end|>"
+    around = tokenizer.decode(template.ids[template.audio - 1 : template.audio + 2])
+    assert around == "<|audio_start|><|audio_pad|><|audio_end|>"
 
 
 def test_pruned_equals_hand_made(lm, recording):
@@ -174,7 +175,7 @@ def test_existing_code_without_a_context_says_what_to_do(lm):
 
 
 def test_it_has_no_memory(lm):
-    with pytest.raises(ModelError, match="cannot summarize; .* no norms of queries and keys"):
+    with pytest.raises(ModelError, match=r"cannot summarize; .* no norms of queries and keys"):
         summarizer.load(lm, summarizer.UNTRAINED)
 
 

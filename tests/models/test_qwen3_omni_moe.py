@@ -211,7 +211,7 @@ def test_the_talker_is_left_alone(whole):
 
 
 def test_it_has_no_memory(lm):
-    with pytest.raises(ModelError, match="cannot summarize; .* no norms of queries and keys"):
+    with pytest.raises(ModelError, match=r"cannot summarize; .* no norms of queries and keys"):
         summarizer.load(lm, summarizer.UNTRAINED)
 
 

@@ -9,7 +9,7 @@ from auricle.speech_lm import QK
 
 
 def qk_of(layer: nn.Module, heads: int, kv_heads: int) -> QK:
-    """Projections of a decoder layer with separate `self_attn.q_proj` and `k_proj`, and perhaps `q_norm`, `k_norm`."""
+    """Projections of a decoder layer with `self_attn.q_proj` and `k_proj`, and perhaps `q_norm` and `k_norm`."""
     attention: Any = layer.self_attn
     norms = [getattr(attention, name, nn.Identity()) for name in ("q_norm", "k_norm")]
     return QK(weight_of(attention.q_proj), weight_of(attention.k_proj), heads, kv_heads, *norms)

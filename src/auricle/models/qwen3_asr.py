@@ -28,9 +28,9 @@ class Qwen3ASR(HuggingFaceSpeechLM):
     has its context (names and rare words that may be said), in the system prompt, before the speech; pruners keep
     what is said near it. Answers are without the language that the model names first.
 
-    Of the 13 tokens of a second the last has 40 ms and the others 80 ms; `times` share the second evenly, and are up
-    to 37 ms early. As in the model's own processor, a recording of less than half a second is padded to that with
-    silence that is not masked: its tokens end after it.
+    Of the 13 tokens of a second the last has 40 ms and the others 80 ms; `times` share the second evenly, and are
+    up to 37 ms early. As in the model's own processor, a recording of less than half a second is padded to that
+    with silence that is not masked: its tokens end after it.
 
     Differs from the model's own processor for recordings over 30 s: every window's features stand alone, where
     the processor looks across the cuts (up to 3 frames each) and takes the floor of quiet parts from the loudest
@@ -46,8 +46,8 @@ class Qwen3ASR(HuggingFaceSpeechLM):
         """
         if hasattr(model.config, "thinker_config"):
             raise ModelError(
-                f"'{model.config.name_or_path}' is laid out for the package qwen-asr, and transformers does not read"
-                " its weights; take the checkpoint whose name ends in -hf, for example Qwen/Qwen3-ASR-1.7B-hf."
+                f"'{model.config.name_or_path}' is laid out for the package qwen-asr, and transformers does not"
+                " read its weights; take the checkpoint whose name ends in -hf, for example Qwen/Qwen3-ASR-1.7B-hf."
             )
         super().__init__(model, processor, name)
 

@@ -20,8 +20,8 @@ from auricle.speech_lm import QK
 class Qwen3OmniMoe(HuggingFaceSpeechLM):
     """`Qwen3OmniMoeThinkerForConditionalGeneration`, alone or inside the full model, with `Qwen3OmniMoeProcessor`.
 
-    Multimodal RoPE is plain RoPE for audio and text: its three axes are equal. Of the 13 tokens of a second the last
-    has 40 ms and the others 80 ms; `times` share the second evenly, and are up to 37 ms early.
+    Multimodal RoPE is plain RoPE for audio and text: its three axes are equal. Of the 13 tokens of a second the
+    last has 40 ms and the others 80 ms; `times` share the second evenly, and are up to 37 ms early.
 
     Differs from the model's own processor for recordings over 30 s: every window's features stand alone, where
     the processor looks across the cuts (up to 3 frames each) and takes the floor of quiet parts from the loudest

@@ -37,13 +37,13 @@ def template_from_text(tokenizer: Any, rendered: str, placeholder: str, query: s
 
 
 def template_at(tokenizer: Any, rendered: str, mark: int, start: int, query: str) -> Template:  # noqa: ANN401
-    """Tokenizes a rendered chat prompt as a whole, with the placeholder at the character `mark`, the question at `start`.
+    """Tokenizes a rendered chat prompt as a whole, whose placeholder and question may stand in any order.
 
     Args:
         tokenizer: a fast tokenizer (it must give offsets).
         rendered: the prompt.
-        mark: where the audio token's text begins.
-        start: where the question begins.
+        mark: the character at which the audio token's text begins.
+        start: the character at which the question begins.
         query: the question.
     """
     encoded = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
