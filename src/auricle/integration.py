@@ -53,7 +53,8 @@ class Pruned(AbstractContextManager["PreTrainedModel"]):
             pruner: what chooses the tokens.
             model: a loaded model that has an adapter.
             processor: the processor that makes its inputs.
-            question: what speech is compared to; by default all text between the speech and the end of the turn.
+            question: what speech is compared to; by default all text between the speech and the end of the turn, or
+                before the speech where the model's template has it there.
         """
         self._pruner = pruner
         self._model: Any = model
@@ -179,7 +180,7 @@ class _Calls:
                 " expected one placeholder for every speech token, as the processor writes them."
             )
         audio = (ids[0] == _audio_token(self.lm)).nonzero()[:, 0]
-        reduced = self._reduced(embeds[0, audio.to(embeds.device)].detach(), ids, int(audio[-1]))
+        reduced = self._reduced(embeds[0, audio.to(embeds.device)].detach(), ids, audio)
         keep = reduced.keep
         check_indices(keep, len(audio))
         if len(keep) == len(audio):
@@ -220,11 +221,13 @@ class _Calls:
                 hook.remove()
         raise ModelError(f"{self.lm.name} never ran its decoder; use auricle.load instead.")
 
-    def _reduced(self, embeds: Float[Tensor, "audio dim"], ids: Int[Tensor, "1 tokens"], last: int) -> Reduced:
-        """The pruner's choice among the prompt's speech tokens, of which the last one stands at `last`."""
+    def _reduced(
+        self, embeds: Float[Tensor, "audio dim"], ids: Int[Tensor, "1 tokens"], audio: Int[Tensor, "audio"]
+    ) -> Reduced:
+        """The pruner's choice among the prompt's speech tokens, which stand at `audio`."""
         starts = torch.arange(len(embeds), dtype=torch.float64) / self.lm.tokens_per_second
         times = torch.stack([starts, starts + 1 / self.lm.tokens_per_second], dim=1).float()
-        question = self.question or _question(self.lm, ids[0, last + 1 :])
+        question = self.question or _question(self.lm, ids[0, : int(audio[0])], ids[0, int(audio[-1]) + 1 :])
         return self.pruner.reduce(AudioTokens(embeds, times), self.lm.query(question), self.lm)
 
 
@@ -252,27 +255,34 @@ def _adapted(model: Any, processor: Any) -> HuggingFaceSpeechLM:  # noqa: ANN401
     return lm
 
 
-def _question(lm: HuggingFaceSpeechLM, behind: Int[Tensor, "behind"]) -> str:
-    """The text between the speech and the end of the user's turn, found by the model's own template.
+def _question(lm: HuggingFaceSpeechLM, before: Int[Tensor, "before"], behind: Int[Tensor, "behind"]) -> str:
+    """The text between the speech and the end of the user's turn, or before it: as the model's own template has it.
 
     Args:
         lm: the model.
+        before: the token ids up to the first speech token.
         behind: the token ids that follow the last speech token.
 
     Raises:
-        QueryError: the prompt is not speech, then one question, then the place of the answer.
+        QueryError: the prompt is not speech and one question as in the template.
     """
     tokenizer = getattr(lm.processor, "tokenizer", lm.processor)
     template = lm._template(_PROBE, _PROBE)
-    before, _, after = tokenizer.decode(template.ids[template.audio + 1 :]).partition(_PROBE)
-    text = tokenizer.decode(behind)
-    question: str = text.removeprefix(before).removesuffix(after).strip()
-    whole = text.startswith(before) and text.endswith(after)
+    speech_first = bool(template.query[0] > template.audio)
+    around = template.ids[template.audio + 1 :] if speech_first else template.ids[: template.audio]
+    head, _, end = tokenizer.decode(around).partition(_PROBE)
+    text = tokenizer.decode(behind if speech_first else before)
+    question: str = text.removeprefix(head).removesuffix(end).strip()
+    whole = text.startswith(head) and text.endswith(end)
     if not whole or not question or any(special in question for special in tokenizer.all_special_tokens):
+        where, expected = (
+            ("between the speech and the end of the prompt", "the text after the audio")
+            if speech_first
+            else ("before the speech", "a system prompt (Qwen3-ASR: its processor's prompt, or context)")
+        )
         raise QueryError(
-            "The question was not found between the speech and the end of the prompt; expected the chat template"
-            " with the text after the audio and add_generation_prompt=True, or pass it:"
-            " pruner(model, processor, question=...)."
+            f"The question was not found {where}; expected the chat template with {expected} and"
+            " add_generation_prompt=True, or pass it: pruner(model, processor, question=...)."
         )
     return question
 

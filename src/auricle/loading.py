@@ -36,6 +36,7 @@ UNPRUNABLE: Mapping[str, str] = {
 _PARTS: Mapping[str, str] = {
     "Qwen2_5OmniModel": "Qwen2_5OmniThinkerForConditionalGeneration",
     "Qwen2_5OmniForConditionalGeneration": "Qwen2_5OmniThinkerForConditionalGeneration",
+    "Qwen3OmniMoeForConditionalGeneration": "Qwen3OmniMoeThinkerForConditionalGeneration",
 }
 
 # Options of `from_pretrained` that say where files are; the configuration and the processor take them, too.

@@ -6,12 +6,12 @@ model's own template and the question; `generate` and `loglikelihood` read the `
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from auricle.audio import Waveform
 from auricle.errors import ModelError, OptionError
@@ -169,12 +169,26 @@ class QK:
         w_k: weights of the key projection, applied as `x @ w_k.T`.
         heads: number of query heads.
         kv_heads: number of key heads; `heads` is a multiple of it.
+        q_norm: what is done to every head of a query before RoPE; most decoders do nothing, Qwen3's normalizes it.
+        k_norm: the same, of a key.
     """
 
     w_q: Float[Tensor, "q_dim dim"]
     w_k: Float[Tensor, "k_dim dim"]
     heads: int
     kv_heads: int
+    q_norm: nn.Module = field(default_factory=nn.Identity)
+    k_norm: nn.Module = field(default_factory=nn.Identity)
+
+    def queries(self, x: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens heads head_dim"]:
+        """The queries of what the projection is given, before RoPE."""
+        found: Tensor = self.q_norm((x @ self.w_q.to(x.dtype).T).unflatten(1, (self.heads, -1)))
+        return found
+
+    def keys(self, x: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens kv_heads head_dim"]:
+        """The keys of what the projection is given, before RoPE."""
+        found: Tensor = self.k_norm((x @ self.w_k.to(x.dtype).T).unflatten(1, (self.kv_heads, -1)))
+        return found
 
     @property
     def head_dim(self) -> int:

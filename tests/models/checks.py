@@ -215,3 +215,22 @@ def check_one_window_at_a_time(lm: HuggingFaceSpeechLM, encoder: Any, seconds: f
     finally:
         hook.remove()
     assert batches == [1] * -int(-seconds // WINDOW_SECONDS)
+
+
+@torch.inference_mode()
+def check_first_layer(lm: HuggingFaceSpeechLM, embeds: Tensor) -> None:
+    """Queries and keys are those that the first layer makes, norms included, of what its projections are given."""
+    layer, seen = lm.model.get_decoder().layers[0], []
+    normed = [layer.self_attn.q_norm, layer.self_attn.k_norm]
+    hooks = [module.register_forward_hook(lambda _module, _args, out: seen.append(out[0])) for module in normed]
+    try:
+        lm.model(inputs_embeds=embeds[None], position_ids=lm.axes(torch.arange(len(embeds))[None]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    given = layer.input_layernorm(embeds)
+    qk = lm.first_layer_qk()
+    assert_close(qk.queries(given), seen[0], atol=1e-5)
+    assert_close(qk.keys(given), seen[1], atol=1e-5)
+    plain = (given @ qk.w_q.T).view_as(seen[0])
+    assert not torch.allclose(plain, seen[0], atol=0.1)  # the norms do something

@@ -9,7 +9,17 @@ from auricle.errors import ModelError, OptionError
 from auricle.models.export import export_llm
 from auricle.models.mini.adapter import AuricleMini
 from fakes import FakeSpeechLM, noise
-from models import tiny, tiny_fun, tiny_glm, tiny_granite, tiny_mini, tiny_omni, tiny_phi4
+from models import (
+    tiny,
+    tiny_fun,
+    tiny_glm,
+    tiny_granite,
+    tiny_mini,
+    tiny_omni,
+    tiny_phi4,
+    tiny_qwen3_asr,
+    tiny_qwen3_omni,
+)
 from tiny_llama import TinyLlama
 
 
@@ -24,6 +34,7 @@ MODELS = {
     "music-flamingo": lambda: loading.load(*tiny.tiny_music_flamingo()),
     "glm-asr": lambda: loading.load(*tiny_glm.tiny_glm_asr()),
     "fun-asr-nano": lambda: loading.load(*tiny_fun.tiny_fun_asr_nano()),
+    "qwen3-asr": lambda: loading.load(*tiny_qwen3_asr.tiny_qwen3_asr()),
     "tiny-llama": TinyLlama,
 }
 
@@ -72,7 +83,8 @@ def test_what_cannot_run_by_itself_is_refused(tmp_path):
             export_llm(lm, tmp_path / "llm")
     granite = loading.load(*tiny_granite.tiny_granite())
     omni = loading.load(tiny_omni.thinker(), tiny_omni.processor())
-    for lm in (granite, omni, FakeSpeechLM()):
+    omni3 = loading.load(tiny_qwen3_omni.thinker(), tiny_qwen3_omni.processor())
+    for lm in (granite, omni, omni3, FakeSpeechLM()):
         with pytest.raises(ModelError, match="does more with speech"):
             export_llm(lm, tmp_path / "llm")
     assert not (tmp_path / "llm").exists()

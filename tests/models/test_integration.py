@@ -13,7 +13,17 @@ from auricle.pruning.fastlongspeech import FastLongSpeech
 from auricle.pruning.fastv import FastV
 from auricle.pruning.speechprune import SpeechPrune
 from auricle.speech_lm import Positions
-from models import checks, tiny
+from models import (
+    checks,
+    test_qwen2_5_omni,
+    test_qwen3_omni_moe,
+    tiny,
+    tiny_fun,
+    tiny_glm,
+    tiny_omni,
+    tiny_qwen3_asr,
+    tiny_qwen3_omni,
+)
 
 QUESTION = "What is decided in the meeting?"
 NEW = {"do_sample": False, "max_new_tokens": 6}
@@ -329,10 +339,26 @@ def test_unexpanded_placeholders_are_refused():
         model.generate(**inputs, **NEW)
 
 
-@pytest.mark.parametrize(
-    "case",
-    ["omni", "granite", "granite-lora", "granite-plus", "phi4", "voxtral", "music_flamingo", "glm_asr"],
-)
+def transcription_of(processor, waveform):
+    """Inputs of a transcript, with a question as its context."""
+    return dict(processor.apply_transcription_request(waveform, prompt=QUESTION))
+
+
+# Classes whose processor makes their inputs: a tiny model with its processor, and the inputs.
+OTHERS = {
+    "omni": (lambda: (tiny_omni.thinker(), tiny_omni.processor()), test_qwen2_5_omni.conversation),
+    "qwen3-omni": (
+        lambda: (tiny_qwen3_omni.thinker(), tiny_qwen3_omni.processor()),
+        test_qwen3_omni_moe.conversation,
+    ),
+    "music-flamingo": (tiny.tiny_music_flamingo, inputs_of),
+    "glm-asr": (tiny_glm.tiny_glm_asr, inputs_of),
+    "qwen3-asr": (tiny_qwen3_asr.tiny_qwen3_asr, transcription_of),
+    "fun-asr-nano": (tiny_fun.tiny_fun_asr_nano, transcription_of),
+}
+
+
+@pytest.mark.parametrize("case", [*OTHERS, "granite", "granite-lora", "granite-plus", "phi4", "voxtral"])
 @pytest.mark.parametrize("pruner", [EveryOther(), EveryOther(5, "original"), EveryOther(1)], ids=["2", "5", "all"])
 def test_the_other_models(case, pruner, tmp_path):
     waveform = checks.noise(12)
@@ -350,19 +376,12 @@ def test_the_other_models(case, pruner, tmp_path):
 
 def other(case, folder, waveform):
     """A tiny model of another class, its processor and that processor's inputs."""
-    if case == "omni":
-        from models import test_qwen2_5_omni, tiny_omni
-
-        model, processor = tiny_omni.thinker(), tiny_omni.processor()
-        return model, processor, test_qwen2_5_omni.conversation(processor, waveform)
-    if case == "music_flamingo":
-        model, processor = tiny.tiny_music_flamingo()
-        return model, processor, inputs_of(processor, waveform)
-    if case == "glm_asr":
-        from models import tiny_glm
-
-        model, processor = tiny_glm.tiny_glm_asr()
-        return model, processor, inputs_of(processor, waveform)
+    if case == "fun-asr-nano":
+        pytest.importorskip("torchaudio", reason="needs torchaudio", exc_type=ImportError)
+    if case in OTHERS:
+        make, inputs = OTHERS[case]
+        model, processor = make()
+        return model, processor, inputs(processor, waveform)
     if case == "phi4":
         from models import test_phi4_multimodal, tiny_phi4
 
@@ -383,8 +402,6 @@ def other(case, folder, waveform):
 
 
 def test_a_model_inside_another_is_named():
-    from models import tiny_omni
-
     with (
         pytest.raises(ModelError, match=r"model\.thinker"),
         EveryOther()(tiny_omni.full(), tiny_omni.processor()),

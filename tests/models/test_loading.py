@@ -26,8 +26,10 @@ from auricle.models.granite_speech import GraniteSpeech
 from auricle.models.music_flamingo import MusicFlamingo
 from auricle.models.qwen2_5_omni import Qwen25Omni
 from auricle.models.qwen2_audio import Qwen2Audio
+from auricle.models.qwen3_asr import Qwen3ASR
+from auricle.models.qwen3_omni_moe import Qwen3OmniMoe
 from auricle.registry import MODELS
-from models import checks, tiny, tiny_fun, tiny_glm, tiny_granite, tiny_omni
+from models import checks, tiny, tiny_fun, tiny_glm, tiny_granite, tiny_omni, tiny_qwen3_asr, tiny_qwen3_omni
 
 QUESTION = "What is decided?"
 
@@ -50,6 +52,7 @@ SAVED = {
         partial(needing_torchaudio, tiny_fun.tiny_fun_asr_nano),
         FunAsrNano,
     ),
+    "Qwen3ASRForConditionalGeneration": (tiny_qwen3_asr.tiny_qwen3_asr, Qwen3ASR),
 }
 
 
@@ -263,14 +266,22 @@ def test_code_that_is_trusted_is_run(tmp_path):
         load(folder, trust_remote_code=True)
 
 
-@pytest.mark.parametrize("name", ["Qwen2_5OmniForConditionalGeneration", "Qwen2_5OmniModel"])
-def test_of_omni_only_the_thinker_is_loaded(tmp_path, name):
-    whole = tiny_omni.full()
+@pytest.mark.parametrize(
+    ("name", "omni", "adapter"),
+    [
+        ("Qwen2_5OmniForConditionalGeneration", tiny_omni, Qwen25Omni),
+        ("Qwen2_5OmniModel", tiny_omni, Qwen25Omni),
+        ("Qwen3OmniMoeForConditionalGeneration", tiny_qwen3_omni, Qwen3OmniMoe),
+    ],
+)
+def test_of_omni_only_the_thinker_is_loaded(tmp_path, name, omni, adapter, monkeypatch):
+    whole = omni.full()
     whole.save_pretrained(tmp_path)
+    monkeypatch.setattr(type(whole), "from_pretrained", None)
     config = json.loads((tmp_path / "config.json").read_text())
-    lm = load(config_only(tmp_path, **(config | {"architectures": [name]})), tiny_omni.processor())
-    assert type(lm) is Qwen25Omni
-    assert isinstance(lm.model, transformers.Qwen2_5OmniThinkerForConditionalGeneration)
+    lm = load(config_only(tmp_path, **(config | {"architectures": [name]})), omni.processor())
+    assert type(lm) is adapter
+    assert type(lm.model) is type(whole.thinker)
     expected = whole.thinker.state_dict()
     assert lm.model.state_dict().keys() == expected.keys()
     assert all(torch.equal(weight, expected[key]) for key, weight in lm.model.state_dict().items())

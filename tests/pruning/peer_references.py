@@ -6,7 +6,7 @@ What merges gives, for the place of each vector that is left, this vector.
 import math
 from fractions import Fraction
 
-from references import Vector, dot, top
+from references import Vector, dot, normed, top
 
 Matrix = list[Vector]
 Left = dict[int, Vector]
@@ -51,15 +51,22 @@ def project(S: Matrix, w: Matrix) -> Matrix:
     return [[dot(row, s) for row in w] for s in normed]
 
 
-def attention(S: Matrix, w_q: Matrix, w_k: Matrix, heads: int, kv_heads: int) -> list[Matrix]:
+def attention(
+    S: Matrix,
+    w_q: Matrix,
+    w_k: Matrix,
+    heads: int,
+    kv_heads: int,
+    gains: tuple[Vector | None, Vector | None] = (None, None),
+) -> list[Matrix]:
     """Of every head, query and key, without positions or a causal mask."""
     queries, keys = project(S, w_q), project(S, w_k)
     width = len(w_q) // heads
     found = []
     for head in range(heads):
         shared = head // (heads // kv_heads)
-        Q = [q[head * width : (head + 1) * width] for q in queries]
-        K = [k[shared * width : (shared + 1) * width] for k in keys]
+        Q = [normed(q[head * width : (head + 1) * width], gains[0]) for q in queries]
+        K = [normed(k[shared * width : (shared + 1) * width], gains[1]) for k in keys]
         rows = []
         for q in Q:
             scores = [dot(q, k) / math.sqrt(width) for k in K]

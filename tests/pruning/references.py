@@ -67,7 +67,22 @@ def select_similar(r: Vector, tokens_per_second: Fraction, budget: int, frame_po
     return sorted(kept)
 
 
-def received_attention(S: list[Vector], w_q: list[Vector], w_k: list[Vector], heads: int, kv_heads: int) -> Vector:
+def normed(head: Vector, gains: Vector | None) -> Vector:
+    """One head of a query or a key at a mean square of 1, times the gains; as it is if there are none."""
+    if gains is None:
+        return head
+    root = math.sqrt(dot(head, head) / len(head) + 1e-6)
+    return [x / root * gain for x, gain in zip(head, gains, strict=True)]
+
+
+def received_attention(
+    S: list[Vector],
+    w_q: list[Vector],
+    w_k: list[Vector],
+    heads: int,
+    kv_heads: int,
+    gains: tuple[Vector | None, Vector | None] = (None, None),
+) -> Vector:
     """Equations 6 to 8, and the mean over heads and queries: a probability for every token."""
     signs = [[sign(x) for x in s] for s in S]
     w_q, w_k = ([[sign(x) for x in row] for row in w] for w in (w_q, w_k))
@@ -75,8 +90,8 @@ def received_attention(S: list[Vector], w_q: list[Vector], w_k: list[Vector], he
     received = [0.0] * len(S)
     for head in range(heads):
         shared = head // (heads // kv_heads)
-        Q = [[dot(s, row) for row in w_q[head * width : (head + 1) * width]] for s in signs]
-        K = [[dot(s, row) for row in w_k[shared * width : (shared + 1) * width]] for s in signs]
+        Q = [normed([dot(s, row) for row in w_q[head * width : (head + 1) * width]], gains[0]) for s in signs]
+        K = [normed([dot(s, row) for row in w_k[shared * width : (shared + 1) * width]], gains[1]) for s in signs]
         for q in Q:
             scores = [dot(q, k) / math.sqrt(width) for k in K]
             exps = [math.exp(score - max(scores)) for score in scores]

@@ -1,9 +1,10 @@
 import math
+from dataclasses import replace
 
 import pytest
 import references
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from auricle.pruning.attention import BLOCK_NUMBERS, binarized_attention, select_attended
@@ -35,6 +36,19 @@ def test_it_equals_its_reference(heads: int, kv_heads: int, head_dim: int, lengt
     torch.testing.assert_close(received.exp(), torch.tensor(expected), rtol=1e-4, atol=1e-7)
     for count in (0, 1, length // 2, length):
         assert select_attended(received, count).tolist() == references.top(expected, count)
+
+
+@pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), SHAPES)
+def test_heads_are_normalized_where_the_decoder_does(heads: int, kv_heads: int, head_dim: int) -> None:
+    S, qk = randn(37, 10), random_qk(10, heads, kv_heads, head_dim)
+    norms = [nn.RMSNorm(head_dim, eps=1e-6).requires_grad_(False) for _ in range(2)]
+    gains = [norm.weight.copy_(randn(head_dim, seed=seed)).tolist() for seed, norm in enumerate(norms)]
+    received = binarized_attention(S, replace(qk, q_norm=norms[0], k_norm=norms[1]))
+    expected = references.received_attention(
+        S.tolist(), qk.w_q.tolist(), qk.w_k.tolist(), heads, kv_heads, (gains[0], gains[1])
+    )
+    torch.testing.assert_close(received.exp(), torch.tensor(expected), rtol=1e-4, atol=1e-7)
+    assert not torch.allclose(received, binarized_attention(S, qk), atol=1e-2)
 
 
 @pytest.mark.parametrize("block_numbers", [1, 90, 1000, 10**9])

@@ -8,8 +8,9 @@ from typing import Any
 
 import peer_references as peers
 import pytest
+import references
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 
 from auricle.errors import ContextLengthError, ModelError, OptionError
@@ -178,6 +179,20 @@ def test_attention_equals_its_reference(heads: int, kv_heads: int, head_dim: int
     torch.testing.assert_close(
         keys_of(S, qk), torch.tensor(peers.project(S.tolist(), qk.w_k.tolist())), atol=1e-5, rtol=1e-4
     )
+
+
+def test_heads_are_normalized_where_the_decoder_does() -> None:
+    S, w_q, w_k = speech(37).embeds, randn(12, 16, seed=1) / 3, randn(6, 16, seed=2) / 3
+    norms = [nn.RMSNorm(3, eps=1e-6).requires_grad_(False) for _ in range(2)]
+    gains = [norm.weight.copy_(randn(3, seed=seed)).tolist() for seed, norm in enumerate(norms)]
+    qk = QK(w_q, w_k, 4, 2, *norms)
+    A = peers.attention(S.tolist(), w_q.tolist(), w_k.tolist(), 4, 2, (gains[0], gains[1]))
+    torch.testing.assert_close(attention(S, qk), torch.tensor(A), atol=1e-6, rtol=1e-4)
+    expected = [
+        [x for at in (0, 3) for x in references.normed(key[at : at + 3], gains[1])]
+        for key in peers.project(S.tolist(), w_k.tolist())
+    ]
+    torch.testing.assert_close(keys_of(S, qk), torch.tensor(expected), atol=1e-5, rtol=1e-4)
 
 
 # -- Segmentwise -------------------------------------------------------------------------------------------------

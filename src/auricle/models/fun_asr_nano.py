@@ -10,7 +10,7 @@ from typing_extensions import override
 from auricle.audio import SAMPLE_RATE, Waveform
 from auricle.models.hugging_face import HuggingFaceSpeechLM
 from auricle.models.projections import qk_of
-from auricle.models.template import Template, template_from_text
+from auricle.models.template import Template, template_at
 from auricle.speech_lm import QK
 
 _MARK = "\ufffc"  # stands in for a text
@@ -21,8 +21,6 @@ class FunAsrNano(HuggingFaceSpeechLM):
     """`FunAsrNanoForConditionalGeneration` with its `FunAsrNanoProcessor`, which needs torchaudio.
 
     The model is made for transcripts: its chat template puts the user's text before the speech, as their context.
-    In existing Hugging Face code, the question is therefore given: `pruner(model, processor, question=...)`.
-    Qwen3 divides queries and keys by their norms, which the first layer's projections alone do not.
 
     Differs from the model's own processing:
         Recordings are encoded in 30 s windows; the model itself has none, and fails beyond two minutes.
@@ -48,10 +46,11 @@ class FunAsrNano(HuggingFaceSpeechLM):
 
     @override
     def _template(self, text: str, query: str) -> Template:
-        tokenizer, placeholder = self.processor.tokenizer, self.processor.audio_token
+        rendered = self._rendered(text)
+        mark = rendered.rindex(self.processor.audio_token)
         # The question may stand in what the template says before it, too.
-        place = self._rendered(_MARK).index(_MARK)
-        return template_from_text(tokenizer, self._rendered(text), placeholder, query, place)
+        start = rendered.index(query, self._rendered(_MARK).index(_MARK))
+        return template_at(self.processor.tokenizer, rendered, mark, start, query)
 
     def _rendered(self, text: str) -> str:
         content = [{"type": "audio"}, {"type": "text", "text": text}]

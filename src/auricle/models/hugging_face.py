@@ -284,7 +284,6 @@ class HuggingFaceSpeechLM(SpeechLM):
         embeds: Tensor = self._embedding(ids.to(self.device))
         return embeds
 
-    @final
     def decode(self, ids: Int[Tensor, "answer"]) -> str:
         """The text of generated tokens, as `generate` returns it."""
         tokenizer = getattr(self.processor, "tokenizer", self.processor)

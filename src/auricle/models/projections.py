@@ -1,4 +1,4 @@
-"""Projections of decoder layers, with what a LoRA adds to them."""
+"""Projections of decoder layers, with what a LoRA adds to them, and the norms behind them."""
 
 from typing import Any
 
@@ -9,9 +9,10 @@ from auricle.speech_lm import QK
 
 
 def qk_of(layer: nn.Module, heads: int, kv_heads: int) -> QK:
-    """Projections of a decoder layer with separate `self_attn.q_proj` and `k_proj`."""
+    """Projections of a decoder layer with `self_attn.q_proj` and `k_proj`, and perhaps `q_norm` and `k_norm`."""
     attention: Any = layer.self_attn
-    return QK(weight_of(attention.q_proj), weight_of(attention.k_proj), heads, kv_heads)
+    norms = [getattr(attention, name, nn.Identity()) for name in ("q_norm", "k_norm")]
+    return QK(weight_of(attention.q_proj), weight_of(attention.k_proj), heads, kv_heads, *norms)
 
 
 def weight_of(linear: nn.Module) -> Float[Tensor, "out_dim dim"]:

@@ -5,6 +5,7 @@
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -22,8 +23,9 @@ def binarized_attention(
     """Logarithm of the attention that each speech token receives, on average over queries and heads.
 
     S, W_q and W_k are replaced by their signs (the sign of 0 is 0). Per head, A = softmax(Q K^T / sqrt(head_dim))
-    over the keys, each key head serving its group of query heads. There is no normalization, bias, rotation or
-    causal mask, as in the paper.
+    over the keys, each key head serving its group of query heads. There is no normalization before the layer, bias,
+    rotation or causal mask, as in the paper. Where a decoder normalizes the heads of its queries and keys (Qwen3),
+    those of Q and K are normalized alike, with its gains; the paper's decoders do not.
 
     The scores are sums of many signs, so softmax is nearly one-hot and most of A is below the smallest float32.
     Logarithms keep all of it: tokens that hardly receive anything are still told apart, not tied at 0.
@@ -40,10 +42,9 @@ def binarized_attention(
     Returns:
         float32 up to 0, on the device of S; their exponentials add up to 1.
     """
-    signs = S.sign().float()
-    grouped = (len(S), qk.kv_heads, -1, qk.head_dim)
-    queries = (signs @ qk.w_q.sign().float().T).view(grouped) / math.sqrt(qk.head_dim)
-    keys = (signs @ qk.w_k.sign().float().T).view(grouped)[:, :, 0].permute(1, 2, 0).contiguous()
+    signs, signed = S.sign().float(), replace(qk, w_q=qk.w_q.sign(), w_k=qk.w_k.sign())
+    queries = signed.queries(signs).unflatten(1, (qk.kv_heads, -1)) / math.sqrt(qk.head_dim)
+    keys = signed.keys(signs).permute(1, 2, 0).contiguous()
     received = torch.full((len(S),), -math.inf, device=S.device)
     for block in torch.split(queries, max(1, block_numbers // (len(S) * qk.heads))):
         attention = (block.permute(1, 0, 2, 3).flatten(1, 2) @ keys).flatten(0, 1)

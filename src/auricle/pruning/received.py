@@ -22,8 +22,7 @@ def attention(S: Float[Tensor, "audio dim"], qk: QK) -> Float[Tensor, "heads aud
     """Softmax over the keys of each query; the vectors are normalized as before a layer, without its gains."""
     vectors = S.to(qk.w_q.device).float()
     normed = vectors * (vectors.square().mean(1, keepdim=True) + _EPSILON).rsqrt()
-    queries = (normed @ qk.w_q.float().T).unflatten(1, (qk.heads, -1)).transpose(0, 1)
-    keys = (normed @ qk.w_k.float().T).unflatten(1, (qk.kv_heads, -1)).transpose(0, 1)
+    queries, keys = qk.queries(normed).transpose(0, 1), qk.keys(normed).transpose(0, 1)
     keys = keys.repeat_interleave(qk.heads // qk.kv_heads, 0)
     found: Tensor = (queries @ keys.transpose(1, 2) / qk.head_dim**0.5).softmax(-1)
     return found
@@ -69,5 +68,4 @@ def in_windows(
 def keys(S: Float[Tensor, "audio dim"], qk: QK) -> Float[Tensor, "audio k_dim"]:
     """The first layer's keys, without positions; a zero vector has a zero key."""
     vectors = S.to(qk.w_k.device).float()
-    found: Tensor = vectors * (vectors.square().mean(1, keepdim=True) + _EPSILON).rsqrt() @ qk.w_k.float().T
-    return found
+    return qk.keys(vectors * (vectors.square().mean(1, keepdim=True) + _EPSILON).rsqrt()).flatten(1)

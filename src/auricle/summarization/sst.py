@@ -146,7 +146,7 @@ def attentions(decoder: Any) -> list[Any]:  # noqa: ANN401
     if not standard or not hasattr(decoder, "rotary_emb") or any(hasattr(layer, "k_norm") for layer in layers):
         raise ModelError(
             f"{type(decoder).__name__} cannot summarize; expected a decoder whose layers have self_attn.q_proj,"
-            " k_proj and v_proj with plain RoPE, as those of Llama and Qwen2."
+            " k_proj and v_proj with plain RoPE and no norms of queries and keys, as those of Llama and Qwen2."
         )
     return layers
 
