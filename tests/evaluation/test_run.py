@@ -118,6 +118,13 @@ def test_intervals_are_cut_as_the_method_says(tmp_path):
     assert records["speech-xl 8 fixed"].loglikelihoods != records["speech-xl 8 dynamic"].loglikelihoods
 
 
+def test_what_is_dropped_inside_the_llm_is_never_summarized():
+    inside = methods(["speechprune", "fastv"], [0.5])
+    with pytest.raises(OptionError, match="inside the LLM"):
+        summarizations([8], inside)
+    assert summarizations([], inside) == ()
+
+
 def test_the_scores_are_those_of_auricle_ask(tmp_path):
     from auricle.asking import answer
 

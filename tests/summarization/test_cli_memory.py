@@ -17,6 +17,7 @@ from auricle.evaluation.methods import Method
 from auricle.evaluation.run import Asking, Plan
 from auricle.models.mini.adapter import AuricleMini
 from auricle.models.qwen2_audio import Qwen2Audio
+from auricle.pruning.fastv import FastV
 from auricle.pruning.uniform import Uniform
 from auricle.summarization import asking, summarizer
 from auricle.summarization.memory import Memory
@@ -102,10 +103,14 @@ def test_a_rate_alone_is_of_the_default_pruner(lm, sst, audio, run):
     assert "speechprune 0.5 + speech-xl 4, model auricle-mini" in out
 
 
-def test_what_is_dropped_inside_the_llm_cannot_be_summarized(lm, sst, audio, run):
+def test_what_is_dropped_inside_the_llm_cannot_be_summarized(lm, sst, audio, run, monkeypatch):
+    monkeypatch.setattr(AuricleMini, "encode", None)  # is said before
     code, _, err = run("ask", audio, "Where?", "--summarize", 4, "--sst", sst, "--pruner", "fastv:layer=1")
     assert (code, err.count("\n")) == (2, 1)
     assert "drops speech inside the LLM" in err
+    maker = summarizer.load(lm, sst)
+    with pytest.raises(OptionError, match="inside the LLM"):
+        asking.summarize(maker, audio, pruner=FastV(0.5, layer=1), query=lm.query("Where?"))
 
 
 def test_people_are_told_what_was_kept(lm, sst, audio, run, tmp_path):

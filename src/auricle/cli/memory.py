@@ -133,9 +133,12 @@ def ask_memory(
     """
     from auricle.asking import encode
     from auricle.cli import show
+    from auricle.pruning.base import check_before
     from auricle.summarization import asking
     from auricle.summarization.memory import Memory
 
+    if pruner is not None:
+        check_before(pruner.layer)  # not only when the recording is encoded
     summarizer = load_summarizer(lm, sst)
     if isinstance(source, Path):
         memory = Memory.load(source)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from auricle import registry
-from auricle.pruning.base import Pruner
+from auricle.pruning.base import Pruner, check_before
 from auricle.summarization.asking import NAME
 from auricle.summarization.intervals import Boundaries
 
@@ -74,7 +74,13 @@ def summarizations(
         ratios: speech tokens per SST.
         pruned: methods whose speech is summarized, too.
         boundaries: ways to cut intervals, which are all tried and named; none: as the SSTs were trained.
+
+    Raises:
+        OptionError: a method drops speech inside the LLM, which leaves nothing to summarize.
     """
+    for before in pruned if ratios else ():
+        if before.pruner is not None:
+            check_before(before.pruner.layer)
     found = []
     for before in (None, *pruned):
         for ratio in ratios:

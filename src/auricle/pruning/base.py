@@ -15,6 +15,22 @@ from auricle.pruning.budget import check_rate, kept
 from auricle.speech_lm import AudioTokens, Positions, Query, SpeechLM, SpeechPrompt
 
 
+def check_before(layer: int) -> None:
+    """Whether a method drops speech before the LLM, so that something can be done with what it leaves.
+
+    Args:
+        layer: see `Pruner`.
+
+    Raises:
+        OptionError: it drops it inside the LLM, which reads all of it at first.
+    """
+    if layer:
+        raise OptionError(
+            f"This method drops speech inside the LLM, before its layer {layer}, so that nothing can be done with"
+            " what it leaves; take a method that prunes before the LLM, such as 'speechprune'."
+        )
+
+
 @dataclass(frozen=True)
 class Reduced:
     """What a pruner leaves of a recording.
@@ -43,11 +59,7 @@ class Reduced:
         Raises:
             OptionError: they are dropped inside the LLM, which reads all of them at first.
         """
-        if self.layer:
-            raise OptionError(
-                f"This method drops speech inside the LLM, before its layer {self.layer}, so that nothing can be"
-                " done with what it leaves; take a method that prunes before the LLM, such as 'speechprune'."
-            )
+        check_before(self.layer)
         left = whole.select(self.keep)
         return left if self.embeds is None else replace(left, embeds=self.embeds)
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from auricle import audio
 from auricle.asking import Answer, Recording, Seconds, Source, Tokens, encode, reply, spans
 from auricle.errors import OptionError
-from auricle.pruning.base import Pruner
+from auricle.pruning.base import Pruner, check_before
 from auricle.registry import pruner_name
 from auricle.speech_lm import Query
 from auricle.summarization.memory import Memory
@@ -49,10 +49,12 @@ def summarize(
 
     Raises:
         AudioError: the recording cannot be used.
-        OptionError: a pruner was given without a query.
+        OptionError: a pruner was given without a query, or drops tokens inside the LLM.
     """
     if pruner is not None and query is None:
         raise OptionError("A pruner was given without the question that it prunes for; give the query, too.")
+    if pruner is not None:
+        check_before(pruner.layer)
     waveform = audio.load(source, sampling_rate)
     recording = encode(summarizer.lm, waveform, audio.SAMPLE_RATE, on_window)
     tokens = recording.tokens
