@@ -78,9 +78,9 @@ def summarizations(
     Raises:
         OptionError: a method drops speech inside the LLM, which leaves nothing to summarize.
     """
-    for before in pruned if ratios else ():
-        if before.pruner is not None:
-            check_before(before.pruner.layer)
+    for method in pruned if ratios else ():
+        if method.pruner is not None:
+            check_before(method.pruner.layer)
     found = []
     for before in (None, *pruned):
         for ratio in ratios:
