@@ -1,14 +1,14 @@
 """How well auricle-mini hears: word errors, and recall of words that no training text has.
 
     python bench/ear.py --sentences 60 --seed 0 --voices-files DIR --work DIR [--llm] [--human WHEEL]
-                        [--summarize 2 4 8 [--sst DIR]]
+                        [--summarize 2 4 8 [--sst DIR]] [--set DIR]
 
 The sentences are drawn from `data/sir/authored.jsonl`, which nothing is trained on; they are spoken by voices of
 training and by voices never trained on, in recordings of 20 s and a sentence. Compared, after Whisper's English
 normalizer: the connector's letters alone, what the LLM is given to read ("heard"), what it writes when it is asked
 to transcribe (`--llm`) or to transcribe a summary of the recording (`--summarize`), and Whisper base with a beam
 of 5. `--human` is the wheel `moonshine-voice`, whose `assets`
-hold recordings of people. Prints Markdown.
+hold recordings of people; `--set` is a set in SPIRAL's layout, which is heard as it is. Prints Markdown.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from scipy.stats import bootstrap
 import auricle
 from auricle import audio
 from auricle.audio import SAMPLE_RATE, Waveform, windows_at_pauses
+from auricle.benchmarks.spiral import Spiral
 from auricle.models.mini.connector import ALPHABET, LETTERS
 from auricle.models.mini.spelling import HALVES
 from auricle.spiral import listening
@@ -184,6 +185,11 @@ def human(wheel: Path) -> Iterator[tuple[str, tuple[str, Waveform]]]:
             yield name, (said, audio.load(samples, sampling_rate=rate))
 
 
+def whole(folder: Path) -> list[tuple[str, Waveform]]:
+    """The recordings of a set in SPIRAL's layout, with what is said."""
+    return [(sample.transcript, sample.load()) for sample in Spiral(folder).samples()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sentences", type=int, default=200)
@@ -196,6 +202,7 @@ def main() -> None:
     parser.add_argument("--summarize", type=int, nargs="*", default=[], help="also from summaries at these ratios")
     parser.add_argument("--sst", type=Path, help="for the summaries; by default the package's")
     parser.add_argument("--human", type=Path, help="the wheel moonshine-voice")
+    parser.add_argument("--set", type=Path, help="a set in SPIRAL's layout, to be heard as well")
     options = parser.parse_args()
 
     lm = auricle.load("mini")
@@ -203,16 +210,20 @@ def main() -> None:
     hear = partial(hearers, lm, llm=options.llm, maker=maker, ratios=options.summarize)
     drawn = np.random.default_rng(options.seed).permutation(sentences())[: options.sentences]
     texts = [str(text) for text in drawn]
+    given = whole(options.set) if options.set else []
     new = set[str]()
     if options.training_text:
         known = trained_words(options.training_text)
-        new = {word for text in texts for word in normal(text).split() if word not in known}
+        said = (*texts, *(text for text, _ in given))
+        new = {word for text in said for word in normal(text).split() if word not in known}
     words = sum(len(normal(text).split()) for text in texts)
     print(f"{len(texts)} sentences, {words} words, {len(new)} different words never trained on")
     print("| voice | trained on | hearer | word error (95 %) | recall of new words |\n|---|---|---|---|---|")
     for name in options.voices:
-        given = list(recordings(texts, spoken(name, options.voices_files, texts, options.work)))
-        row(name, "yes" if name in TRAINED else "no", given, new, hear)
+        sentence_by_sentence = list(recordings(texts, spoken(name, options.voices_files, texts, options.work)))
+        row(name, "yes" if name in TRAINED else "no", sentence_by_sentence, new, hear)
+    if given:
+        row(f"set {options.set.name}", "", given, new, hear)
     for name, one in human(options.human) if options.human else ():
         row(f"human, {name}", "no", [one], set(), hear)
 

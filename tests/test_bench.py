@@ -69,6 +69,12 @@ def test_recall_counts_words_where_they_stand(ear):
     assert ear.recall(references, heard, set()) == (0, 0)
 
 
+def test_a_set_is_heard_whole(ear, tmp_path):
+    (said, first), (_, second) = ear.whole(write_spiral(tmp_path, count=2, seconds=3))
+    assert said.split()
+    assert len(first) == len(second) == 3 * SAMPLE_RATE
+
+
 def test_the_interval_of_the_ear_holds_the_rate(ear):
     rng = np.random.default_rng(0)
     words = rng.integers(5, 20, 60)
