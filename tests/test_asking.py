@@ -1,6 +1,6 @@
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ import soundfile
 import torch
 from typing_extensions import override
 
-from auricle.asking import answer, ask, encode
+from auricle.asking import Recording, answer, ask, encode
 from auricle.audio import SAMPLE_RATE
 from auricle.errors import AudioError, ContextLengthError, ModelError, OptionError, QueryError
 from auricle.pruning.base import Pruner
 from auricle.pruning.speechprune import SpeechPrune
-from auricle.speech_lm import SpeechPrompt
-from auricle.transcribing import INSTRUCTION, transcribe
+from auricle.speech_lm import AudioTokens, SpeechPrompt
+from auricle.transcribing import INSTRUCTION, transcribe, windows_of
 from tiny_llama import TinyLlama
 
 CHOICES = ("a harbor", "the mill", "at home")
@@ -219,6 +219,46 @@ def test_a_transcript_goes_window_by_window(lm, monkeypatch):
     assert [len(prompt.query) for prompt in prompts] == [len(INSTRUCTION)] * 3  # a byte a token
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert json.loads(transcript.to_json())["segments"][2] == {"start": 60.0, "end": 70.5, "text": "third"}
+
+
+def tokens_with(silences, count=1000):
+    embeds = torch.ones(count, 4)
+    for first, last in silences:
+        embeds[first:last] = 0
+    starts = torch.arange(count, dtype=torch.float64) / 12.5
+    return AudioTokens(embeds, torch.stack([starts, starts + 0.08], 1).float())
+
+
+@pytest.mark.parametrize(
+    ("silences", "windows"),
+    [
+        ([], [(0, 375), (375, 750), (750, 1000)]),
+        ([(0, 1000)], [(0, 281), (281, 562), (562, 843), (843, 1000)]),  # each in the middle of its second half
+        ([(200, 210), (300, 304)], [(0, 205), (205, 580), (580, 955), (955, 1000)]),  # the longest
+        ([(200, 204), (300, 304)], [(0, 302), (302, 677), (677, 1000)]),  # the last one of equals
+        ([(100, 180), (374, 400)], [(0, 375), (375, 750), (750, 1000)]),  # only the second half
+        ([(990, 1000)], [(0, 375), (375, 750), (750, 1000)]),  # what has 30 s is not cut
+    ],
+)
+def test_windows_of_a_transcript_end_in_pauses(silences, windows):
+    assert windows_of(tokens_with(silences)) == windows
+
+
+def test_nothing_has_no_windows():
+    assert windows_of(tokens_with([], 0)) == []
+
+
+def test_silence_alone_is_not_asked_for_words(lm, monkeypatch):
+    asked = []
+    monkeypatch.setattr(TinyLlama, "generate", lambda self, prompt, *_, **__: asked.append(prompt) or "said")
+    tokens = lm.encode(noise(50), SAMPLE_RATE)
+    silent = replace(tokens, embeds=tokens.embeds * (tokens.times[:, :1] >= 30))
+    transcript = transcribe(lm, Recording(silent, 50.0, 0.0))
+    assert len(asked) == len([segment for segment in transcript.segments if segment.text])
+    assert transcript.segments[0].text == ""
+    assert transcript.segments[-1].text == "said"
+    assert [segment.end for segment in transcript.segments[:-1]] == [s.start for s in transcript.segments[1:]]
+    assert transcript.segments[-1].end == 50.0
 
 
 def test_what_is_encoded_is_transcribed_without_encoding_it_again(lm, recording, monkeypatch):

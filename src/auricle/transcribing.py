@@ -5,10 +5,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from auricle.asking import Recording, Source, encode
 from auricle.audio import WINDOW_SECONDS
-from auricle.speech_lm import SpeechLM
+from auricle.speech_lm import AudioTokens, SpeechLM
 
 INSTRUCTION = "Transcribe the speech."
 
@@ -55,9 +57,10 @@ def transcribe(
     max_new_tokens: int = 256,
     on_window: Callable[[int, int], None] | None = None,
 ) -> Transcript:
-    """Has the model write down a recording of any length, 30 s at a time and unpruned, by `INSTRUCTION`.
+    """Has the model write down a recording of any length, at most 30 s at a time and unpruned, by `INSTRUCTION`.
 
-    A word that the cut between two windows goes through may be lost.
+    Windows end in pauses where the model says which tokens are silence, and silence alone is not asked; see
+    `windows_of`.
 
     Args:
         lm: the Speech LLM.
@@ -68,15 +71,42 @@ def transcribe(
     """
     recording = source if isinstance(source, Recording) else encode(lm, source, sampling_rate)
     query = lm.query(INSTRUCTION)
-    window = (recording.tokens.times[:, 0] / WINDOW_SECONDS).long()
-    indices = torch.unique(window).tolist()
+    windows = windows_of(recording.tokens)
+    starts = [round(float(recording.tokens.times[first, 0]), 3) for first, _ in windows]
     segments = []
-    for done, index in enumerate(indices, 1):
-        tokens = recording.tokens.select((window == index).nonzero()[:, 0])
-        text = lm.generate(lm.prompt(tokens, query), max_new_tokens)
-        start = float(index * WINDOW_SECONDS)
-        segments.append(Segment(start, round(min(start + WINDOW_SECONDS, recording.duration), 3), text))
+    for done, (first, last) in enumerate(windows, 1):
+        tokens = recording.tokens.select(torch.arange(first, last))
+        text = lm.generate(lm.prompt(tokens, query), max_new_tokens) if tokens.embeds.any() else ""
+        end = starts[done] if done < len(starts) else round(recording.duration, 3)
+        segments.append(Segment(starts[done - 1], end, text))
         if on_window:
-            on_window(done, len(indices))
+            on_window(done, len(windows))
     joined = " ".join(segment.text for segment in segments if segment.text)
     return Transcript(joined, tuple(segments), lm.name)
+
+
+def windows_of(tokens: AudioTokens) -> list[tuple[int, int]]:
+    """First and last (exclusive) speech tokens of windows of at most 30 s.
+
+    A window ends in the middle of the longest silence of its second half, so that no phrase is cut in two. Silence
+    is what auricle-mini makes of it, the vector zero; where a model's tokens never are, windows have 30 s.
+    """
+    silent, starts = ~tokens.embeds.any(1).cpu(), tokens.times[:, 0].contiguous()
+    found, first = list[tuple[int, int]](), 0
+    while first < len(tokens):
+        last = int(torch.searchsorted(starts, starts[first] + WINDOW_SECONDS))
+        if last < len(tokens):
+            last = _pause(silent, first + (last - first) // 2, last)
+        found.append((first, last))
+        first = last
+    return found
+
+
+def _pause(silent: Bool[Tensor, "tokens"], start: int, end: int) -> int:
+    """The middle of the longest silence between two tokens, the last one of equals; the end if there is none."""
+    best, longest, run = end, 0, 0
+    for at in range(start, end):
+        run = run + 1 if silent[at] else 0
+        if run and run >= longest:
+            best, longest = at + 1 - run // 2, run
+    return best

@@ -157,7 +157,7 @@ def transcribe(
     trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
 ) -> None:
-    """Write down a recording, 30 s at a time."""
+    """Write down a recording, at most 30 s at a time."""
     from auricle.cli import show
 
     waveform = load_audio(audio)
