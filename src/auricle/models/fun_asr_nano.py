@@ -9,9 +9,7 @@ from typing_extensions import override
 
 from auricle.audio import SAMPLE_RATE, Waveform
 from auricle.models.hugging_face import HuggingFaceSpeechLM
-from auricle.models.projections import qk_of
 from auricle.models.template import Template, template_at
-from auricle.speech_lm import QK
 
 _MARK = "\ufffc"  # stands in for a text
 
@@ -57,14 +55,3 @@ class FunAsrNano(HuggingFaceSpeechLM):
         conversation = [{"role": "user", "content": content}]
         rendered: str = self.processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
         return rendered
-
-    @override
-    def _tokenize(self, text: str) -> list[int]:
-        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    @override
-    def _first_layer(self) -> QK:
-        config = self.model.config.text_config
-        layer = self.model.model.language_model.layers[0]
-        return qk_of(layer, config.num_attention_heads, config.num_key_value_heads)

@@ -8,9 +8,7 @@ from typing_extensions import override
 
 from auricle.audio import SAMPLE_RATE, Waveform
 from auricle.models.hugging_face import HuggingFaceSpeechLM
-from auricle.models.projections import qk_of
 from auricle.models.template import Template, template_from_text
-from auricle.speech_lm import QK
 
 
 @final
@@ -49,14 +47,3 @@ class GlmAsr(HuggingFaceSpeechLM):
         conversation = [{"role": "user", "content": content}]
         rendered = self.processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
         return template_from_text(self.processor.tokenizer, rendered, self.processor.audio_token, query)
-
-    @override
-    def _tokenize(self, text: str) -> list[int]:
-        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    @override
-    def _first_layer(self) -> QK:
-        config = self.model.config.text_config
-        layer = self.model.model.language_model.layers[0]
-        return qk_of(layer, config.num_attention_heads, config.num_key_value_heads)

@@ -80,11 +80,6 @@ class GraniteSpeech(HuggingFaceSpeechLM):
         return replace(template, ids=template.ids.masked_fill(template.ids == self.model.config.audio_token_id, 0))
 
     @override
-    def _tokenize(self, text: str) -> list[int]:
-        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    @override
     def _first_layer(self) -> QK:
         config = self.model.config.text_config
         with self._reading(True):

@@ -18,6 +18,7 @@ from auricle.errors import ContextLengthError, ModelError
 from auricle.fingerprint import fingerprint
 from auricle.models.layers import dropping, inside
 from auricle.models.likelihood import Prefill, loglikelihoods
+from auricle.models.projections import qk_of
 from auricle.models.template import Template
 from auricle.questions import check_choices, check_question, list_choices
 from auricle.speech_lm import QK, AudioTokens, Inside, Query, SpeechLM, SpeechPrompt
@@ -66,13 +67,16 @@ class HuggingFaceSpeechLM(SpeechLM):
     def _template(self, text: str, query: str) -> Template:
         """The model's chat prompt for one recording and the user's `text`, of which `query` is a part."""
 
-    @abstractmethod
     def _tokenize(self, text: str) -> list[int]:
-        """Token ids of plain text, without special tokens."""
+        """Token ids of plain text, without special tokens; by default of the processor's tokenizer."""
+        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
-    @abstractmethod
     def _first_layer(self) -> QK:
-        """Query and key projections of the decoder's first layer."""
+        """Query and key projections of the decoder's first layer; by default where most speech models have it."""
+        config = self.model.config.text_config
+        layer = self.model.model.language_model.layers[0]
+        return qk_of(layer, config.num_attention_heads, config.num_key_value_heads)
 
     # -- the contract --------------------------------------------------------------------------------------------
 

@@ -15,9 +15,7 @@ from typing_extensions import override
 
 from auricle.audio import SAMPLE_RATE, Waveform
 from auricle.models.hugging_face import HuggingFaceSpeechLM
-from auricle.models.projections import qk_of
 from auricle.models.template import Template, template_from_text
-from auricle.speech_lm import QK
 
 _FRAMES = 4  # mel frames of one encoder state
 
@@ -79,14 +77,3 @@ class MusicFlamingo(HuggingFaceSpeechLM):
         sound = processor.audio_token
         framed = rendered.replace(sound, f"{processor.audio_bos_token}{sound}{processor.audio_eos_token}", 1)
         return template_from_text(processor.tokenizer, framed, sound, query)
-
-    @override
-    def _tokenize(self, text: str) -> list[int]:
-        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    @override
-    def _first_layer(self) -> QK:
-        config = self.model.config.text_config
-        layer = self.model.model.language_model.layers[0]
-        return qk_of(layer, config.num_attention_heads, config.num_key_value_heads)

@@ -63,11 +63,6 @@ class Phi4Multimodal(HuggingFaceSpeechLM):
         return template_from_text(self.processor.tokenizer, rendered, self.processor.audio_token, query)
 
     @override
-    def _tokenize(self, text: str) -> list[int]:
-        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    @override
     def _first_layer(self) -> QK:
         config = self.model.config
         attention = self.model.model.layers[0].self_attn

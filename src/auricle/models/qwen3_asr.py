@@ -12,10 +12,8 @@ from typing_extensions import override
 from auricle.audio import SAMPLE_RATE, Waveform
 from auricle.errors import ModelError
 from auricle.models.hugging_face import HuggingFaceSpeechLM
-from auricle.models.projections import qk_of
 from auricle.models.qwen3_audio import TOKENS_PER_SECOND, windows_of_attention
 from auricle.models.template import Template, template_at
-from auricle.speech_lm import QK
 
 _MARK = "<asr_text>"  # between the language, which the model names first, and what was said
 
@@ -82,17 +80,6 @@ class Qwen3ASR(HuggingFaceSpeechLM):
         mark = rendered.rindex(self.processor.audio_token)
         start = rendered.index(query, rendered.index("\n"))  # behind the name of the role
         return template_at(self.processor.tokenizer, rendered, mark, start, query)
-
-    @override
-    def _tokenize(self, text: str) -> list[int]:
-        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    @override
-    def _first_layer(self) -> QK:
-        config = self.model.config.text_config
-        layer = self.model.model.language_model.layers[0]
-        return qk_of(layer, config.num_attention_heads, config.num_key_value_heads)
 
     @override
     def decode(self, ids: Int[Tensor, "answer"]) -> str:

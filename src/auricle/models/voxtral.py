@@ -18,9 +18,7 @@ from typing_extensions import override
 from auricle.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform
 from auricle.errors import MissingDependencyError
 from auricle.models.hugging_face import HuggingFaceSpeechLM
-from auricle.models.projections import qk_of
 from auricle.models.template import Template
-from auricle.speech_lm import QK
 
 
 @final
@@ -83,12 +81,6 @@ class Voxtral(HuggingFaceSpeechLM):
     def _tokenize(self, text: str) -> list[int]:
         ids: list[int] = self.processor.tokenizer.encode(text, add_special_tokens=False)
         return ids
-
-    @override
-    def _first_layer(self) -> QK:
-        config = self.model.config.text_config
-        layer = self.model.model.language_model.layers[0]
-        return qk_of(layer, config.num_attention_heads, config.num_key_value_heads)
 
     def _places(self, ids: list[int], query: str) -> list[int]:
         """Indices of the tokens that hold the first occurrence of `query`; Tekken gives bytes, not offsets."""

@@ -86,11 +86,6 @@ class AuricleMini(HuggingFaceSpeechLM):
         return template_from_text(self.processor.tokenizer, render(text), AUDIO_TOKEN, query)
 
     @override
-    def _tokenize(self, text: str) -> list[int]:
-        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    @override
     def _first_layer(self) -> QK:
         text = self.model.config.text_config
         layer = self.model.language_model.model.layers[0]
